@@ -1,4 +1,4 @@
-"""Everything of this package that the native module calls by its name.
+"""What the native module calls by its name, but for the exceptions in `errors` that it raises.
 
 Renaming or moving one of these breaks the native module at run time, where no compiler sees it:
 `tests/test_import.py` checks that each is here.
@@ -12,45 +12,15 @@ from ._outline import Outliner, outlined
 from ._states import PlainRestorer, Reducer, Restorer, array_of, is_tensor
 from ._units import has_units, without_units
 from .data_handler import reopen as reopen_trajectory
-from .errors import (
-    CacheFullError,
-    CacheKeyError,
-    CheckpointError,
-    CorruptDataError,
-    GPUError,
-    InsufficientGPUMemoryError,
-    InternalError,
-    InvalidArgumentError,
-    InvalidTypeError,
-    LockTimeoutError,
-    ProteinFlexError,
-    UnknownTaskError,
-    UnsupportedFormatError,
-    WriterConflictError,
-)
 from .progress import _reopen_task as reopen_task
 from .trajectory import reopen as reopen_trajectory_file
 from .trajectory import reopen_object as reopen_trajectory_object
 
 __all__ = [
-    "CacheFullError",
-    "CacheKeyError",
-    "CheckpointError",
-    "CorruptDataError",
-    "GPUError",
-    "InsufficientGPUMemoryError",
-    "InternalError",
-    "InvalidArgumentError",
-    "InvalidTypeError",
-    "LockTimeoutError",
     "Outliner",
     "PlainRestorer",
-    "ProteinFlexError",
     "Reducer",
     "Restorer",
-    "UnknownTaskError",
-    "UnsupportedFormatError",
-    "WriterConflictError",
     "array_of",
     "describe_dtype",
     "has_units",

@@ -148,26 +148,13 @@ def rm(options: argparse.Namespace) -> int:
     if not options.json:
         print("to be removed:")
         _print(chosen)
+    removed = [row["size_bytes"] for row in chosen]
+    present = [row["size_bytes"] for row in rows]
     if options.dry_run:
-        freed = sum(row["size_bytes"] for row in chosen)
-        if options.json:
-            print_json({"would_remove": names, "would_free_bytes": freed})
-        else:
-            print(f"nothing was removed; {size(freed)} would be")
-        return 0
-    removed = sum(row["size_bytes"] for row in chosen)
-    total = sum(row["size_bytes"] for row in rows)
-    removal = confirm.Removal(
-        len(chosen),
-        removed,
-        len(rows) - len(chosen),
-        total - removed,
-        "checkpoint",
-        "checkpoints",
-    )
+        return confirm.dry_run(options, names, sum(removed))
+    removal = confirm.Removal.of(removed, present, "checkpoint", "checkpoints")
     if not confirm.confirmed(removal, options):
-        warn("nothing was removed")
-        return 1
+        return confirm.refused()
     writer = CheckpointManager(options.directory, auto_cleanup=False)
     for name in names:
         writer.delete(name)

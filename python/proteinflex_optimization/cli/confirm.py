@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from proteinflex_optimization.cli.output import counted, size
+from proteinflex_optimization.cli.output import counted, print_json, size, warn
 from proteinflex_optimization.errors import InvalidArgumentError
 
 
@@ -23,6 +23,12 @@ class Removal:
     plural: str
     also: str = ""
     """What else goes that is asked for in any case."""
+
+    @classmethod
+    def of(cls, chosen: list[int], present: list[int], noun: str, plural: str) -> Removal:
+        """Make one of the sizes of what is chosen, and of all that there is."""
+        removed, kept = sum(chosen), len(present) - len(chosen)
+        return cls(len(chosen), removed, kept, sum(present) - removed, noun, plural)
 
     def needs_asking(self) -> bool:
         """Tell whether more goes than stays, by number or by bytes, or something that always asks."""
@@ -66,3 +72,24 @@ def confirmed(removal: Removal, options: argparse.Namespace) -> bool:
         )
     print(f"Remove {removal}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def dry_run(
+    options: argparse.Namespace,
+    names: list[str],
+    freed: int,
+    more: str = "",
+    **beside: Any,
+) -> int:
+    """Say what would be removed, `more` for people and what is `beside` in JSON; returns 0."""
+    if options.json:
+        print_json({"would_remove": names, "would_free_bytes": freed, **beside})
+    else:
+        print(f"nothing was removed; {size(freed)} would be{more}")
+    return 0
+
+
+def refused() -> int:
+    """Say that nothing was removed, since that was not confirmed; returns the exit status."""
+    warn("nothing was removed")
+    return 1

@@ -132,10 +132,9 @@ def serve(
     port: int,
     address: str,
     is_over: Callable[[], bool],
-    announce: Callable[[str], None],
-    linger: float = LINGER,
+    linger: float,
 ) -> None:
-    """Serve scrapes until the jobs are over, and `linger` seconds more.
+    """Serve scrapes until the jobs are over, and `linger` seconds more; prints the URL.
 
     Parameters
     ----------
@@ -145,8 +144,6 @@ def serve(
         Where to listen; port 0 takes a free one.
     is_over : callable
         Returns whether all jobs have ended.
-    announce : callable
-        Called with the URL once it is served.
     linger : float
         Seconds for which the last values are served.
 
@@ -165,7 +162,7 @@ def serve(
         raise OSError(error.errno, error.strerror, f"--prometheus={port} on {address}") from None
     try:
         host = f"[{address}]" if ":" in address else address
-        announce(f"http://{host}:{server.server_port}/metrics")
+        print(f"http://{host}:{server.server_port}/metrics", flush=True)
         while not is_over():
             time.sleep(POLL_INTERVAL)
         time.sleep(linger)

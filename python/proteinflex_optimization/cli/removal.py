@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from proteinflex_optimization._text import PROBLEMS
 from proteinflex_optimization.cli import confirm
@@ -108,8 +108,7 @@ def print_entries(entries: list[EntryInfo]) -> None:
     ]
     if rows:
         print_table(("KEY", "SIZE", "SAVED", "USED", "ID"), rows, "<>>>")
-    total = sum(entry["stored_bytes"] for entry in entries)
-    print(f"{counted(len(entries), 'entry', 'entries')}, {size(total)}")
+    print(f"{counted(len(entries), 'entry', 'entries')}, {size(sum(_sizes(entries)))}")
 
 
 def print_unfinished(unfinished: list[UnfinishedTrajectory]) -> None:
@@ -151,7 +150,7 @@ def remove(options: argparse.Namespace) -> int:
         return 1 if missing else 0
     # One that is named may go without a question, also where it is the last.
     if len(chosen) > 1 and not confirm.confirmed(_removal(chosen, entries), options):
-        return _refused(options)
+        return confirm.refused()
     removed = _remove(options, chosen, spare_used=False)
     if options.json:
         print_json({"removed": [entry["key"] for entry in removed], "missing": missing})
@@ -169,19 +168,14 @@ def _remove_unfinished(options: argparse.Namespace) -> int:
         for text in options.keys
     }
     chosen = [one for one in unfinished if one["key"] in keys]
-    freed = sum(one["stored_bytes"] for one in chosen)
     if not options.json:
         print_unfinished(chosen)
-    names = [one["key"] for one in chosen]
+    names, sizes = [one["key"] for one in chosen], [one["stored_bytes"] for one in chosen]
     if options.dry_run:
-        if options.json:
-            print_json({"would_remove": names, "would_free_bytes": freed})
-        else:
-            print(f"nothing was removed; {size(freed)} would be")
-        return 0
-    noun = ("unfinished trajectory", "unfinished trajectories")
-    if not confirm.confirmed(confirm.Removal(len(chosen), freed, 0, 0, *noun), options):
-        return _refused(options)
+        return confirm.dry_run(options, names, sum(sizes))
+    removal = confirm.Removal.of(sizes, sizes, *LEFTOVERS["unfinished"])
+    if not confirm.confirmed(removal, options):
+        return confirm.refused()
     handler = open_cache(options.dir)
     removed = [key for key in names if handler.remove_unfinished(key)]
     written = [key for key in names if key not in removed]
@@ -207,7 +201,7 @@ def prune(options: argparse.Namespace) -> int:
         return status
     removed = _remove(options, victims, spare_used=True)
     cleaned = open_cache(options.dir).cleanup()
-    freed = sum(entry["stored_bytes"] for entry in removed)
+    freed = sum(_sizes(removed))
     if options.json:
         keys = [entry["key"] for entry in removed]
         print_json({"removed": keys, "freed_bytes": freed, "cleaned": cleaned})
@@ -254,12 +248,12 @@ def _asked(
     if count:
         # Each may be a run that waits to go on; it never goes unasked.
         removal.also = counted(count, *LEFTOVERS["unfinished"])
-    return None if confirm.confirmed(removal, options) else _refused(options)
+    return None if confirm.confirmed(removal, options) else confirm.refused()
 
 
 def _victims(entries: list[EntryInfo], target: int) -> list[EntryInfo]:
     """Choose as eviction does: those used least recently first, pinned ones never."""
-    excess = sum(entry["stored_bytes"] for entry in entries) - target
+    excess = sum(_sizes(entries)) - target
     victims = []
     for entry in sorted(entries, key=itemgetter("last_used")):
         if excess > 0 and not entry["pinned"]:
@@ -269,11 +263,11 @@ def _victims(entries: list[EntryInfo], target: int) -> list[EntryInfo]:
 
 
 def _removal(chosen: list[EntryInfo], entries: list[EntryInfo]) -> confirm.Removal:
-    removed = sum(entry["stored_bytes"] for entry in chosen)
-    total = sum(entry["stored_bytes"] for entry in entries)
-    return confirm.Removal(
-        len(chosen), removed, len(entries) - len(chosen), total - removed, "entry", "entries"
-    )
+    return confirm.Removal.of(_sizes(chosen), _sizes(entries), "entry", "entries")
+
+
+def _sizes(entries: list[EntryInfo]) -> list[int]:
+    return [entry["stored_bytes"] for entry in entries]
 
 
 def _show(entries: list[EntryInfo], options: argparse.Namespace) -> None:
@@ -300,26 +294,15 @@ def _show_leftovers(leftovers: CleanupReport, options: argparse.Namespace) -> No
             print(f"and {counted(count, *names)}{long_ago}")
 
 
-def _dry_run(entries: list[EntryInfo], options: argparse.Namespace, leftovers: Any = None) -> int:
-    freed = sum(entry["stored_bytes"] for entry in entries)
-    if options.json:
-        result: dict[str, Any] = {
-            "would_remove": [entry["key"] for entry in entries],
-            "would_free_bytes": freed,
-        }
-        if leftovers is not None:
-            result["would_clean"] = leftovers
-        print_json(result)
-    else:
-        files = 0 if leftovers is None else sum(leftovers.values())
-        more = f", and {counted(files, 'leftover file')}" if files else ""
-        print(f"nothing was removed; {size(freed)} would be{more}")
-    return 0
-
-
-def _refused(options: argparse.Namespace) -> int:
-    warn("nothing was removed")
-    return 1
+def _dry_run(
+    entries: list[EntryInfo], options: argparse.Namespace, leftovers: CleanupReport | None = None
+) -> int:
+    keys, freed = [entry["key"] for entry in entries], sum(_sizes(entries))
+    if leftovers is None:
+        return confirm.dry_run(options, keys, freed)
+    files = sum(leftovers[kind] for kind in LEFTOVERS)  # type: ignore[literal-required]
+    more = f", and {counted(files, 'leftover file')}" if files else ""
+    return confirm.dry_run(options, keys, freed, more, would_clean=leftovers)
 
 
 def _remove(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization._needed import needed
+from proteinflex_optimization.cli import prometheus
 from proteinflex_optimization.cli.board_table import (
     COLUMNS,
     BoardTable,
@@ -23,7 +24,6 @@ from proteinflex_optimization.cli.boards import Boards, find, is_over, of_one_jo
 from proteinflex_optimization.cli.commands import add_command
 from proteinflex_optimization.cli.directories import check_directory, home_expanded
 from proteinflex_optimization.cli.output import plain, point_in_time, print_json, print_table, warn
-from proteinflex_optimization.cli.prometheus import LINGER
 from proteinflex_optimization.cli.queued import Queue
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 
@@ -96,7 +96,7 @@ def add_parser(subparsers: Any) -> None:
     exporter.add_argument(
         "--linger",
         type=_pause,
-        default=LINGER,
+        default=prometheus.LINGER,
         metavar="SECONDS",
         help="seconds for which the last values are served",
     )
@@ -132,7 +132,10 @@ def run(options: argparse.Namespace) -> int:
             raise ProteinFlexError(f"no progress in {directory}: there is no directory")
     _refuse_what_has_no_use(options)
     if options.web is not None:
-        return _serve_page(options)
+        from proteinflex_optimization.cli import web
+
+        web.serve(options.directories, options.web, options.interval or LINES_INTERVAL)
+        return 0
     if options.prometheus is not None:
         _need_prometheus()
     found = find(options.directories)
@@ -145,13 +148,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_one(options: argparse.Namespace) -> int:
-    from proteinflex_optimization.display import BARS_INTERVAL, _console, failures, line, tree
+    from proteinflex_optimization.display import BARS_INTERVAL, _console
 
     directory = options.directories[0]
     reader, queue = _attach(directory), Queue()
 
     def is_done(progress: Mapping[str, Any]) -> bool:
-        if options.once or not _is_over(progress):
+        if options.once or not is_over([progress]):
             return bool(options.once)
         batches = [progress["batch"], *(task["batch"] for task in progress["tasks"].values())]
         return not queue.has_more(batches)
@@ -165,34 +168,48 @@ def _run_one(options: argparse.Namespace) -> int:
         )
         return _status(reader.get_progress())
     console = None if options.json else _console(sys.stdout)
-    progress = reader.get_progress()
     interval = options.interval or (BARS_INTERVAL if console is not None else LINES_INTERVAL)
-    if console is not None:
-        from rich.live import Live
-
-        with Live(tree(progress), console=console, auto_refresh=False) as live:
-            while not is_done(progress):
-                time.sleep(interval)
-                progress = reader.get_progress()
-                live.update(tree(progress), refresh=True)
-    else:
-        shown = None
-        while True:
-            text = _json(progress) if options.json else line(progress)
-            if text != shown:
-                failed = failures(progress)
-                if options.once and not options.json and len(failed) > 1:
-                    print(*(f"failed: {text}" for text in failed), sep="\n")
-                print(text, flush=True)
-                shown = text
-            if is_done(progress):
-                break
+    progress = reader.get_progress()
+    with contextlib.nullcontext(_one_line(options)) if console is None else _tree(console) as show:
+        show(progress)
+        while not is_done(progress):
             time.sleep(interval)
             progress = reader.get_progress()
+            show(progress)
     if _has_stopped(progress):
         why = f" ({progress['reason']})" if progress["reason"] else ""
         warn(f"the job has stopped before it was done{why}; run it again to resume")
     return _status(progress)
+
+
+@contextlib.contextmanager
+def _tree(console: Console) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    from rich.live import Live
+
+    from proteinflex_optimization.display import tree
+
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda progress: live.update(tree(progress), refresh=True)
+
+
+def _one_line(options: argparse.Namespace) -> Callable[[Mapping[str, Any]], None]:
+    """Return what prints a line for each change."""
+    from proteinflex_optimization.display import failures, line
+
+    last: str | None = None
+
+    def show(progress: Mapping[str, Any]) -> None:
+        nonlocal last
+        text = _json(progress) if options.json else line(progress)
+        if text == last:
+            return
+        failed = failures(progress)
+        if options.once and not options.json and len(failed) > 1:
+            print(*(f"failed: {text}" for text in failed), sep="\n")
+        print(text, flush=True)
+        last = text
+
+    return show
 
 
 def _run_many(options: argparse.Namespace, looker: Boards) -> int:
@@ -301,7 +318,7 @@ def _refuse_what_has_no_use(options: argparse.Namespace) -> None:
         "--interval": options.interval is not None,
         "--prometheus": options.prometheus is not None,
         "--address": options.address != ADDRESS,
-        "--linger": options.linger != LINGER,
+        "--linger": options.linger != prometheus.LINGER,
     }
     if options.web is not None:
         mode, useless = f"--web={options.web}", [name for name in given if name != "--interval"]
@@ -317,16 +334,6 @@ def _refuse_what_has_no_use(options: argparse.Namespace) -> None:
             raise InvalidArgumentError(f"{mode} is not valid together with {name}: {why}")
 
 
-def _serve_page(options: argparse.Namespace) -> int:
-    from proteinflex_optimization.cli.web import serve
-
-    def announce(url: str) -> None:
-        print(url, flush=True)
-
-    serve(options.directories, options.web, options.interval or LINES_INTERVAL, announce)
-    return 0
-
-
 def _need_prometheus() -> None:
     with needed("prometheus_client", "prometheus", "--prometheus"):
         import prometheus_client  # noqa: F401, only whether it is there
@@ -337,17 +344,7 @@ def _serve(
     look: Callable[[], Mapping[str, Mapping[str, Any]]],
     is_over: Callable[[], bool],
 ) -> None:
-    from proteinflex_optimization.cli.prometheus import serve
-
-    def announce(url: str) -> None:
-        print(url, flush=True)
-
-    serve(look, options.prometheus, options.address, is_over, announce, options.linger)
-
-
-def _is_over(progress: Mapping[str, Any]) -> bool:
-    """Return whether the job is done, or no process is active any more."""
-    return progress["status"] in ("completed", "stopped") or not progress["alive"]
+    prometheus.serve(look, options.prometheus, options.address, is_over, options.linger)
 
 
 def _has_stopped(progress: Mapping[str, Any]) -> bool:

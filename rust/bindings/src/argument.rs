@@ -55,7 +55,7 @@ pub fn text(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<String> {
 pub fn not_text(value: &Bound<'_, PyAny>, argument: &str) -> PyErr {
     if value.is_instance_of::<PyString>() {
         let expected = "text that can be written as UTF-8";
-        return to_python(Error::argument(argument, shown(value), expected));
+        return wrong_value(value, argument, expected);
     }
     wrong_type(value, argument, "a str")
 }
@@ -70,7 +70,7 @@ pub fn integer(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRe
         // Too large for 64 bits: the type is right and the value is not.
         Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
             let expected = format!("{expected}, and at most 2**63 - 1");
-            Err(to_python(Error::argument(argument, shown(value), expected)))
+            Err(wrong_value(value, argument, expected))
         }
         Err(error) => Err(refused(error, value, argument, expected)),
     }
@@ -93,7 +93,7 @@ pub fn number(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRes
     }
     value.extract::<f64>().map_err(|error| {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
-            return to_python(Error::argument(argument, shown(value), expected));
+            return wrong_value(value, argument, expected);
         }
         refused(error, value, argument, expected)
     })
@@ -106,7 +106,7 @@ pub fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
     if seconds >= 0.0 {
         return Ok(seconds);
     }
-    Err(to_python(Error::argument("timeout", shown(value), expected)))
+    Err(wrong_value(value, "timeout", expected))
 }
 
 /// A path: `str` or anything with `__fspath__`, and `~` a home directory.
@@ -123,16 +123,12 @@ pub fn path_or_id(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::pat
 fn written_path(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
     let path: std::path::PathBuf = value.extract().map_err(|error: PyErr| {
         if error.is_instance_of::<PyUnicodeEncodeError>(value.py()) {
-            return to_python(Error::argument(
-                argument,
-                shown(value),
-                "a path that a file can have",
-            ));
+            return wrong_value(value, argument, "a path that a file can have");
         }
         refused(error, value, argument, "a str or path")
     })?;
     if path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0) {
-        return Err(to_python(Error::argument(argument, shown(value), "the path of a directory")));
+        return Err(wrong_value(value, argument, "the path of a directory"));
     }
     Ok(path)
 }
@@ -159,6 +155,11 @@ pub fn wrong_type(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> P
         found: format!("of type {class}"),
         expected: expected.to_owned(),
     })
+}
+
+/// The error for a value that makes no sense.
+pub fn wrong_value(value: &Bound<'_, PyAny>, argument: &str, expected: impl Into<String>) -> PyErr {
+    to_python(Error::argument(argument, shown(value), expected))
 }
 
 /// A value as Python prints it, cut to what fits into a message.

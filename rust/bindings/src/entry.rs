@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use crate::array;
 use crate::error::to_python;
-use crate::fields::{damaged_dtype, stored_dtype};
+use crate::fields::{damaged_dtype, shape_of, stored_dtype};
 use crate::hooks::is_exception;
 use crate::interrupt::{LONG, interruptible};
 use crate::value::{ArrayReference, ArraySource, build};
@@ -24,6 +24,15 @@ pub struct EntryReader {
 }
 
 impl EntryReader {
+    /// Of an entry that is opened without the GIL, and is in no cache.
+    pub fn open(
+        py: Python<'_>,
+        open: impl FnOnce() -> Result<OpenEntry, Error> + Send,
+    ) -> PyResult<Self> {
+        let entry = Arc::new(py.detach(open).map_err(to_python)?);
+        Ok(Self { cache: None, entry })
+    }
+
     /// Runs `read` without the GIL; damage that it meets is reported to the cache.
     pub fn read<'a, T: Send>(
         &'a self,
@@ -83,9 +92,7 @@ impl EntryReader {
 
     /// The shape of what `frames` returns.
     pub fn frames_shape(&self, field: usize, frames: Frames, atoms: Option<&[u32]>) -> Vec<usize> {
-        let item = &self.entry.fields()[field].item_shape;
-        let mut shape = vec![frames.count as usize];
-        shape.extend(item.iter().map(|&length| length as usize));
+        let mut shape = shape_of(&self.entry.fields()[field], frames.count);
         if let Some(atoms) = atoms {
             shape[1] = atoms.len();
         }

@@ -181,9 +181,13 @@ pub fn in_tree<'py>(
     object: Bound<'py, PyAny>,
     n_frames: u64,
 ) -> PyResult<Field<'py>> {
-    let mut shape = vec![n_frames as usize];
-    shape.extend(spec.item_shape.iter().map(|&length| length as usize));
-    Ok(Field { object, dtype: spec.dtype.descr().to_owned(), shape })
+    let dtype = spec.dtype.descr().to_owned();
+    Ok(Field { object, dtype, shape: shape_of(spec, n_frames) })
+}
+
+/// The shape of so many frames of a field, as NumPy has it.
+pub fn shape_of(spec: &FieldSpec, n_frames: u64) -> Vec<usize> {
+    spec.shape(n_frames).into_iter().map(|length| length as usize).collect()
 }
 
 /// The dtype of an array, as the core has it.

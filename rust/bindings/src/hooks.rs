@@ -1,4 +1,5 @@
-//! What this crate calls in Python by name: all of it is in `proteinflex_optimization._hooks`.
+//! What this crate uses of Python by name: hooks, all of which are in
+//! `proteinflex_optimization._hooks`, and the exceptions in `proteinflex_optimization.errors`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -13,7 +14,7 @@ pub fn hook<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
 
 /// The exception of this name.
 pub fn exception<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
-    Ok(hook(py, name)?.cast_into()?)
+    Ok(py.import("proteinflex_optimization.errors")?.getattr(name)?.cast_into()?)
 }
 
 /// Whether an error is an exception of this name.

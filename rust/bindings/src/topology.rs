@@ -104,8 +104,8 @@ fn parse(bytes: &[u8]) -> Result<Topology> {
 
 fn column<'py>(columns: &Bound<'py, PyDict>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     columns.get_item(name)?.ok_or_else(|| {
-        let found = argument::shown(columns.keys().as_any());
-        to_python(Error::argument("columns", found, format!("a column {name:?}")))
+        let expected = format!("a column {name:?}");
+        argument::wrong_value(columns.keys().as_any(), "columns", expected)
     })
 }
 

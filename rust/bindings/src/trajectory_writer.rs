@@ -7,7 +7,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use proteinflex_core::cache::{Cache, EntryInProgress};
-use proteinflex_core::trajectory::{Entry, Frames};
+use proteinflex_core::trajectory::{Entry, FieldSpec, Frames};
 use proteinflex_core::{Error, Result, interrupt};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::PyException;
@@ -18,7 +18,7 @@ use crate::appended::{AppendedFrames, in_order};
 use crate::argument::{self, DEFAULT, Optional};
 use crate::array;
 use crate::error::{closed, in_use, to_python, warn};
-use crate::fields::{damaged_dtype, lossy, stored_dtype};
+use crate::fields::{damaged_dtype, lossy, shape_of, stored_dtype};
 use crate::interrupt::{LONG, interruptible};
 use crate::topology::parsed;
 
@@ -311,15 +311,9 @@ impl TrajectoryWriter {
         let field = field.text("field", "frames")?;
         let (number, spec, n_frames) = self.with(py, |live| {
             let fields = live.fields();
-            let Some(number) = fields.iter().position(|spec| spec.name == field) else {
-                let known: Vec<_> = fields.iter().map(|spec| spec.name.as_str()).collect();
-                let expected = format!("one of {known:?}");
-                return Err(Error::argument("field", format!("{field:?}"), expected));
-            };
+            let number = FieldSpec::find(fields, &field)?;
             Ok((number, fields[number].clone(), live.n_frames()))
         })?;
-        let mut shape = vec![n_frames as usize];
-        shape.extend(spec.item_shape.iter().map(|&length| length as usize));
         let dtype = stored_dtype(py, &spec.dtype, |reason| {
             // The file is known while it is read.
             let damaged = |entry: &Entry| Err(damaged_dtype(entry.path(), &field, reason));
@@ -328,7 +322,7 @@ impl TrajectoryWriter {
             });
             error
         })?;
-        array::zeros(&dtype, &shape, |bytes| {
+        array::zeros(&dtype, &shape_of(&spec, n_frames), |bytes| {
             self.with_long(py, move |live| {
                 self.cache.read_back(live, |entry| {
                     entry.read_frames(number, Frames::range(0, n_frames), None, bytes)

@@ -48,6 +48,7 @@ mod scalar;
 mod variables;
 
 pub use checksum::{Checksum, checksum};
+pub(crate) use error::IoContext;
 pub use error::{Error, Result};
 pub use scalar::ScalarType;
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from types import FrameType
 
 from proteinflex_optimization.cli.boards import Boards
@@ -18,10 +17,8 @@ INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 """The exit status of what Ctrl-C or SIGTERM has ended."""
 
 
-def serve(
-    directories: list[str], port: int, interval: float, announce: Callable[[str], None]
-) -> None:
-    """Serve the page until Ctrl-C or SIGTERM, which end it at once.
+def serve(directories: list[str], port: int, interval: float) -> None:
+    """Print the URL, which has the token in it, and serve the page until Ctrl-C or SIGTERM.
 
     Parameters
     ----------
@@ -31,8 +28,6 @@ def serve(
         Where to listen; 0 takes a free one.
     interval : float
         Seconds between two looks at the boards, at least.
-    announce : callable
-        Called with the URL, which has the token in it, once the page is served.
 
     Raises
     ------
@@ -51,7 +46,7 @@ def serve(
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
             observer.start()
-            announce(server.url)
+            print(server.url, flush=True)
             server.serve_forever()
         except (KeyboardInterrupt, SystemExit) as end:
             if not observer.stop():

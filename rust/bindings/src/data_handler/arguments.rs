@@ -15,8 +15,7 @@ pub fn checked_id(data_id: &Bound<'_, PyAny>) -> PyResult<String> {
     let id = argument::text(data_id, "data_id")?;
     if id.is_empty() || id.len() > MAX_DATA_ID {
         let expected = format!("a name of 1 to {MAX_DATA_ID} bytes");
-        let found = argument::shown(data_id);
-        return Err(to_python(Error::argument("data_id", found, expected)));
+        return Err(argument::wrong_value(data_id, "data_id", expected));
     }
     Ok(id)
 }
@@ -27,7 +26,7 @@ pub fn new_id(data_id: &Bound<'_, PyAny>) -> PyResult<String> {
     if Key::parse(&id).is_some() {
         let expected = "a name that does not have the form of a key, which means the entry of that \
                         key; put something before or after it";
-        return Err(to_python(Error::argument("data_id", argument::shown(data_id), expected)));
+        return Err(argument::wrong_value(data_id, "data_id", expected));
     }
     Ok(id)
 }
@@ -40,7 +39,7 @@ pub fn bytes_of_gigabytes(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     if bytes >= 1.0 && bytes < i64::MAX as f64 {
         return Ok(bytes as u64);
     }
-    Err(to_python(Error::argument("max_cache_size", argument::shown(value), expected)))
+    Err(argument::wrong_value(value, "max_cache_size", expected))
 }
 
 /// A `precision`: a positive number, which is that of coordinates, or a dict of such by field.
@@ -59,7 +58,7 @@ pub fn precision_of(value: &Bound<'_, PyAny>) -> PyResult<Precision> {
         if !precision.set(&name, spacing_of(&value, &argument, expected)?) {
             let fields = Precision::FIELDS.map(|name| format!("'{name}'")).join(", ");
             let expected = format!("the name of a field that may be rounded: one of {fields}");
-            return Err(to_python(Error::argument(argument, argument::shown(&value), expected)));
+            return Err(argument::wrong_value(&value, &argument, expected));
         }
     }
     Ok(precision)
@@ -70,7 +69,7 @@ fn spacing_of(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyRes
     if spacing.is_normal() && spacing > 0.0 {
         return Ok(spacing);
     }
-    Err(to_python(Error::argument(argument, argument::shown(value), expected)))
+    Err(argument::wrong_value(value, argument, expected))
 }
 
 /// A precision as it may be passed: a dict by field.
@@ -87,10 +86,7 @@ pub fn profile_of(value: &Bound<'_, PyAny>) -> PyResult<Profile> {
     match argument::text(value, "profile")?.as_str() {
         "default" => Ok(Profile::Default),
         "archive" => Ok(Profile::Archive),
-        _ => {
-            let shown = argument::shown(value);
-            Err(to_python(Error::argument("profile", shown, "'default' or 'archive'")))
-        }
+        _ => Err(argument::wrong_value(value, "profile", "'default' or 'archive'")),
     }
 }
 

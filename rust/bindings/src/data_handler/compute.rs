@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use proteinflex_core::Error;
 use proteinflex_core::cache::{ClaimHolder, Claiming, Key};
 use proteinflex_core::trajectory::EntryKind;
 use pyo3::exceptions::PyTimeoutError;
@@ -45,12 +44,12 @@ pub fn load_or_compute<'py>(
             return Ok(found);
         }
         if Computing::is_under_way(&place) {
-            return Err(to_python(Error::argument(
+            return Err(argument::wrong_value(
+                data_id,
                 "data_id",
-                argument::shown(data_id),
                 "another entry than the one that this function is computing: get_or_compute was \
                  called for it by the function that it called to compute it",
-            )));
+            ));
         }
         match py.detach(|| this.cache.try_claim(&key)).map_err(to_python)? {
             Claiming::Claimed(claim) => break HeldClaim::of(py, claim),

@@ -1,16 +1,11 @@
 //! Trajectories that are imported: of these nobody can go on with a part.
 
-use std::sync::Arc;
-
-use proteinflex_core::cache::{IfThere, Named, NewTrajectory};
+use proteinflex_core::cache::IfThere;
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 
 use super::DataHandler;
-use super::arguments::new_id;
-use crate::interrupt::interruptible;
 use crate::trajectory_writer::TrajectoryWriter;
-use crate::value::metadata_tree;
 
 #[catch_panics]
 #[pymethods]
@@ -26,15 +21,7 @@ impl DataHandler {
         precision: Option<&Bound<'_, PyAny>>,
         profile: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<TrajectoryWriter> {
-        let id = new_id(data_id)?;
-        let new = NewTrajectory {
-            data_id: &id,
-            encoding: self.encoding_with(precision, profile)?,
-            named: Named::default(),
-            metadata: metadata_tree(py, metadata)?,
-        };
-        let live = interruptible(py, || self.cache.begin_trajectory(&new, IfThere::Aside))?;
-        Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
+        self.writer(py, data_id, metadata, precision, profile, IfThere::Aside)
     }
 
     /// From now on, storing under the name of an entry is an error where another process has stored

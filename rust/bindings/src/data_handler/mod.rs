@@ -14,7 +14,6 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proteinflex_core::Error;
 use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
 use proteinflex_core::error::printable_path;
 use proteinflex_core::fs::{Disk, NoSyncDisk, Storage};
@@ -136,11 +135,7 @@ impl DataHandler {
         let max_bytes = max_cache_size.map(bytes_of_gigabytes).transpose()?;
         if read_only && let Some(size) = max_cache_size {
             let expected = "none with read_only=True: the limit belongs to the directory";
-            return Err(to_python(Error::argument(
-                "max_cache_size",
-                argument::shown(size),
-                expected,
-            )));
+            return Err(argument::wrong_value(size, "max_cache_size", expected));
         }
         let encoding = Encoding {
             compress: enable_compression.flag("enable_compression", true)?,

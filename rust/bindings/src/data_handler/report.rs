@@ -20,8 +20,7 @@ pub fn info<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let arrays = PyList::empty(py);
     for field in &info.fields {
-        let shape = std::iter::once(info.n_frames).chain(field.item_shape.iter().copied());
-        arrays.append(array(py, &field.name, &field.dtype, shape.collect())?)?;
+        arrays.append(array(py, &field.name, &field.dtype, field.shape(info.n_frames))?)?;
     }
     for spec in &info.arrays {
         arrays.append(array(py, &spec.name, &spec.dtype, spec.shape.clone())?)?;

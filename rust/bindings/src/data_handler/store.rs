@@ -14,7 +14,7 @@ use crate::argument;
 use crate::error::to_python;
 use crate::fields::{
     FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_per_frame, lossy, one_or_more,
-    without_units,
+    shape_of, without_units,
 };
 use crate::hooks::hook;
 use crate::interrupt::{DURABLE, interruptible, sized};
@@ -40,7 +40,7 @@ impl Header {
 }
 
 /// How an entry is stored: how its file is begun, and what ends it.
-pub struct Way<T> {
+pub struct StoreMode<T> {
     begin: Begin,
     publish: fn(PendingEntry<'_>, &[u8]) -> Result<T>,
 }
@@ -56,12 +56,12 @@ type Begin = for<'a> fn(
 ) -> Result<PendingEntry<'a>>;
 
 /// It is stored, or this is an error.
-pub const STORED: Way<Key> =
-    Way { begin: Cache::begin, publish: |entry, tree| entry.publish(tree) };
+pub const STORED: StoreMode<Key> =
+    StoreMode { begin: Cache::begin, publish: |entry, tree| entry.publish(tree) };
 
 /// It is stored if it can be, and open in any case.
-pub const KEPT: Way<KeptEntry> =
-    Way { begin: Cache::begin_kept, publish: |entry, tree| entry.publish_and_open(tree) };
+pub const KEPT: StoreMode<KeptEntry> =
+    StoreMode { begin: Cache::begin_kept, publish: |entry, tree| entry.publish_and_open(tree) };
 
 /// The coordinates of a trajectory.
 enum Coordinates<'py> {
@@ -85,7 +85,7 @@ pub fn structure<T: Send>(
     cache: &Cache,
     header: Header,
     data: &Bound<'_, PyDict>,
-    way: &Way<T>,
+    mode: &StoreMode<T>,
 ) -> PyResult<T> {
     let py = data.py();
     without_units(data, None)?;
@@ -93,8 +93,8 @@ pub fn structure<T: Send>(
     let arrays = arrays_of(&flattened)?;
     let work = header.work(arrays.iter().map(|(_, bytes)| bytes.len()));
     sized(py, work, || {
-        let pending = way.begin(cache, EntryKind::Structure, &header)?;
-        way.publish(pending, &arrays, &flattened.tree)
+        let pending = mode.begin(cache, EntryKind::Structure, &header)?;
+        mode.publish(pending, &arrays, &flattened.tree)
     })
 }
 
@@ -103,20 +103,20 @@ pub fn trajectory<T: Send>(
     cache: &Cache,
     header: Header,
     data: &Bound<'_, PyDict>,
-    way: &Way<T>,
+    mode: &StoreMode<T>,
 ) -> PyResult<T> {
     without_units(data, Some(FRAMES))?;
     let Some(frames) = data.get_item(FRAMES)? else {
-        return Err(to_python(Error::argument(
+        return Err(argument::wrong_value(
+            data.keys().as_any(),
             "trajectory_data",
-            argument::shown(data.keys().as_any()),
             "a dict with the key 'frames'",
-        )));
+        ));
     };
     if is_array(&frames)? {
-        in_memory(cache, header, data, &frames, way)
+        in_memory(cache, header, data, &frames, mode)
     } else {
-        streamed(cache, header, data, &frames, way)
+        streamed(cache, header, data, &frames, mode)
     }
 }
 
@@ -125,7 +125,7 @@ fn in_memory<T: Send>(
     header: Header,
     data: &Bound<'_, PyDict>,
     frames: &Bound<'_, PyAny>,
-    way: &Way<T>,
+    mode: &StoreMode<T>,
 ) -> PyResult<T> {
     let py = data.py();
     let coordinates = FieldData::new(FRAMES, frames)?;
@@ -140,10 +140,10 @@ fn in_memory<T: Send>(
     let all = arrays.iter().map(|(_, bytes)| bytes.len());
     let work = header.work(all.chain(bytes.iter().map(|bytes| bytes.len())));
     sized(py, work, || {
-        let mut pending = way.begin(cache, EntryKind::Trajectory, &header)?;
+        let mut pending = mode.begin(cache, EntryKind::Trajectory, &header)?;
         pending.writer().declare_fields(specs, &lossy)?;
         pending.append(n_frames, &bytes)?;
-        way.publish(pending, &arrays, &flattened.tree)
+        mode.publish(pending, &arrays, &flattened.tree)
     })
 }
 
@@ -216,12 +216,11 @@ fn streamed<T: Send>(
     header: Header,
     data: &Bound<'_, PyDict>,
     frames: &Bound<'_, PyAny>,
-    way: &Way<T>,
+    mode: &StoreMode<T>,
 ) -> PyResult<T> {
     let py = data.py();
-    let (mut pending, spec, n_frames) = append_all(cache, &header, frames, way)?;
-    let mut shape = vec![n_frames as usize];
-    shape.extend(spec.item_shape.iter().map(|&length| length as usize));
+    let (mut pending, spec, n_frames) = append_all(cache, &header, frames, mode)?;
+    let shape = shape_of(&spec, n_frames);
     // How many frames there are is known only now, and so what has one item for each.
     let Sorted { fields, before, items } = sort(data, Coordinates::Stored(spec), &shape)?;
     let mut flattened = flatten_items(py, &items, "trajectory_data")?;
@@ -237,7 +236,7 @@ fn streamed<T: Send>(
         for ((spec, lossy), bytes) in specs.into_iter().zip(lossy).zip(bytes) {
             pending.add_field(spec, lossy, bytes)?;
         }
-        way.publish(pending, &arrays, &flattened.tree)
+        mode.publish(pending, &arrays, &flattened.tree)
     })
 }
 
@@ -246,7 +245,7 @@ fn append_all<'a, T>(
     cache: &'a Cache,
     header: &Header,
     frames: &Bound<'_, PyAny>,
-    way: &Way<T>,
+    mode: &StoreMode<T>,
 ) -> PyResult<(PendingEntry<'a>, FieldSpec, u64)> {
     let py = frames.py();
     let name = place(FRAMES);
@@ -278,7 +277,7 @@ fn append_all<'a, T>(
                 Some(begun) => begun,
                 None => {
                     let lossy = lossy(std::slice::from_ref(&found), header.encoding)?;
-                    let mut pending = way.begin(cache, EntryKind::Trajectory, header)?;
+                    let mut pending = mode.begin(cache, EntryKind::Trajectory, header)?;
                     pending.writer().declare_fields(vec![found.clone()], &lossy)?;
                     (pending, found, 0)
                 }
@@ -291,7 +290,7 @@ fn append_all<'a, T>(
     begun.ok_or_else(|| to_python(Error::argument(name, "an empty iterable", "at least one frame")))
 }
 
-impl<T> Way<T> {
+impl<T> StoreMode<T> {
     fn begin<'a>(
         &self,
         cache: &'a Cache,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proteinflex_core::cache::{KeptEntry, Named, NewTrajectory};
+use proteinflex_core::cache::{IfThere, KeptEntry, Named, NewTrajectory};
 use proteinflex_core::trajectory::{Encoding, EntryKind, Precision};
 use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
@@ -53,13 +53,8 @@ impl DataHandler {
         data_id: &Bound<'_, PyAny>,
         metadata: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let header = Header {
-            data_id: new_id(data_id)?,
-            metadata: metadata_tree(py, metadata)?,
-            encoding: Encoding { precision: Precision::EXACT, ..self.encoding },
-            topology: None,
-            is_durable: self.durable,
-        };
+        let data_id = new_id(data_id)?;
+        let header = self.header(data_id, EntryKind::Structure, metadata_tree(py, metadata)?);
         let data = argument::dict(structure_data, "structure_data")?;
         let key = store::structure(&self.cache, header, &data, &store::STORED)?;
         Ok(key.to_string())
@@ -84,13 +79,11 @@ impl DataHandler {
         profile: Option<&Bound<'_, PyAny>>,
         topology: Option<&[u8]>,
     ) -> PyResult<String> {
-        let header = Header {
-            data_id: new_id(data_id)?,
-            encoding: self.encoding_with(precision, profile)?,
-            topology: topology.map(|bytes| parsed(py, bytes)).transpose()?,
-            metadata: metadata_tree(py, metadata)?,
-            is_durable: self.durable,
-        };
+        let data_id = new_id(data_id)?;
+        let encoding = self.encoding_with(precision, profile)?;
+        let topology = topology.map(|bytes| parsed(py, bytes)).transpose()?;
+        let metadata = metadata_tree(py, metadata)?;
+        let header = Header { data_id, metadata, encoding, topology, is_durable: self.durable };
         let data = argument::dict(trajectory_data, "trajectory_data")?;
         let key = store::trajectory(&self.cache, header, &data, &store::STORED)?;
         Ok(key.to_string())
@@ -118,6 +111,51 @@ impl DataHandler {
     ) -> PyResult<TrajectoryWriter> {
         let overwrite = overwrite.flag("overwrite", false)?;
         let if_there = if_there(resume.flag("resume", false)?, overwrite)?;
+        self.writer(py, data_id, metadata, precision, profile, if_there)
+    }
+}
+
+impl DataHandler {
+    /// Stores what `get_or_compute` has computed, if it can be, and opens it.
+    pub(super) fn keep(
+        &self,
+        data: &Bound<'_, PyAny>,
+        data_id: String,
+        kind: EntryKind,
+        metadata: Vec<u8>,
+    ) -> PyResult<KeptEntry> {
+        let header = self.header(data_id, kind, metadata);
+        match kind {
+            EntryKind::Structure => {
+                let data = argument::dict(data, "structure_data")?;
+                store::structure(&self.cache, header, &data, &store::KEPT)
+            }
+            EntryKind::Trajectory => {
+                let data = argument::dict(data, "trajectory_data")?;
+                store::trajectory(&self.cache, header, &data, &store::KEPT)
+            }
+        }
+    }
+
+    /// What an entry is stored by where no options were passed.
+    fn header(&self, data_id: String, kind: EntryKind, metadata: Vec<u8>) -> Header {
+        let mut encoding = self.encoding;
+        if kind == EntryKind::Structure {
+            encoding.precision = Precision::EXACT;
+        }
+        Header { data_id, metadata, encoding, topology: None, is_durable: self.durable }
+    }
+
+    /// Begins to write a trajectory frame by frame.
+    pub(super) fn writer(
+        &self,
+        py: Python<'_>,
+        data_id: &Bound<'_, PyAny>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        precision: Option<&Bound<'_, PyAny>>,
+        profile: Option<&Bound<'_, PyAny>>,
+        if_there: IfThere,
+    ) -> PyResult<TrajectoryWriter> {
         let id = new_id(data_id)?;
         let new = NewTrajectory {
             data_id: &id,
@@ -131,33 +169,6 @@ impl DataHandler {
         };
         let live = interruptible(py, || self.cache.begin_trajectory(&new, if_there))?;
         Ok(TrajectoryWriter::new(Arc::clone(&self.cache), live))
-    }
-}
-
-impl DataHandler {
-    /// Stores what `get_or_compute` has computed, if it can be, and opens it.
-    pub(super) fn keep(
-        &self,
-        data: &Bound<'_, PyAny>,
-        data_id: String,
-        kind: EntryKind,
-        metadata: Vec<u8>,
-    ) -> PyResult<KeptEntry> {
-        let is_durable = self.durable;
-        match kind {
-            EntryKind::Structure => {
-                let encoding = Encoding { precision: Precision::EXACT, ..self.encoding };
-                let data = argument::dict(data, "structure_data")?;
-                let header = Header { data_id, metadata, encoding, topology: None, is_durable };
-                store::structure(&self.cache, header, &data, &store::KEPT)
-            }
-            EntryKind::Trajectory => {
-                let data = argument::dict(data, "trajectory_data")?;
-                let encoding = self.encoding;
-                let header = Header { data_id, metadata, encoding, topology: None, is_durable };
-                store::trajectory(&self.cache, header, &data, &store::KEPT)
-            }
-        }
     }
 
     pub(super) fn encoding_with(

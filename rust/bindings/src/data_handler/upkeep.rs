@@ -1,6 +1,5 @@
 //! The methods that remove entries, keep and verify them, and say how full the cache is.
 
-use proteinflex_core::Error;
 use proteinflex_core::cache::Key;
 use proteinflex_core::trajectory::EntryKind;
 use proteinflex_macros::catch_panics;
@@ -9,7 +8,6 @@ use pyo3::types::{PyDict, PyList};
 
 use super::{DataHandler, report};
 use crate::argument::{self, DEFAULT, Optional};
-use crate::error::to_python;
 use crate::interrupt::{interruptible, polling};
 
 #[catch_panics]
@@ -86,11 +84,7 @@ impl DataHandler {
         let expected = "a number of GB (10**9 bytes) from 0 to 1e12";
         let size = argument::number(max_size, "max_size", expected)?;
         if !(0.0..1e12).contains(&size) {
-            return Err(to_python(Error::argument(
-                "max_size",
-                argument::shown(max_size),
-                expected,
-            )));
+            return Err(argument::wrong_value(max_size, "max_size", expected));
         }
         interruptible(py, || self.cache.prune((size * 1e9) as u64))
     }

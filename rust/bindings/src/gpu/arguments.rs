@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proteinflex_core::Error;
 use proteinflex_core::gpu::{BatchShape, DEFAULT_REQUIREMENTS};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping, PyString};
 
 use crate::argument;
-use crate::error::to_python;
 
 pub fn requirements(value: Option<&Bound<'_, PyAny>>) -> PyResult<BTreeMap<String, u64>> {
     const EXPECTED: &str = "a dict of task names to MB, such as {'prediction': 16000}";
@@ -38,12 +36,12 @@ pub fn megabytes(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<u64> {
     if number > 0.0 && number <= (1u64 << 53) as f64 {
         return Ok(number.ceil() as u64);
     }
-    Err(to_python(Error::argument(argument, argument::shown(value), EXPECTED)))
+    Err(argument::wrong_value(value, argument, EXPECTED))
 }
 
 pub fn seconds(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyResult<Duration> {
     let number = argument::number(value, argument, expected)?;
-    let invalid = || to_python(Error::argument(argument, argument::shown(value), expected));
+    let invalid = || argument::wrong_value(value, argument, expected);
     Duration::try_from_secs_f64(number).map_err(|_| invalid())
 }
 

@@ -37,6 +37,6 @@ pub fn seconds(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<Duration> {
     let number = argument::number(value, argument, EXPECTED)?;
     match Duration::try_from_secs_f64(number) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(to_python(Error::argument(argument, argument::shown(value), EXPECTED))),
+        _ => Err(argument::wrong_value(value, argument, EXPECTED)),
     }
 }

@@ -53,19 +53,27 @@ pub struct Trajectory {
 }
 
 impl Trajectory {
-    fn field(&self, name: &str) -> Option<(usize, &FieldSpec)> {
-        self.reader.entry.fields().iter().enumerate().find(|(_, field)| field.name == name)
+    fn field(&self, name: &str) -> PyResult<(usize, &FieldSpec)> {
+        let fields = self.reader.entry.fields();
+        let number = FieldSpec::find(fields, name).map_err(to_python)?;
+        Ok((number, &fields[number]))
     }
 
     fn coordinates(&self) -> PyResult<(usize, &FieldSpec)> {
-        self.field(FRAMES).ok_or_else(|| self.no_such_field(FRAMES))
+        self.field(FRAMES)
     }
+}
 
-    fn no_such_field(&self, name: &str) -> PyErr {
-        let known: Vec<_> =
-            self.reader.entry.fields().iter().map(|field| field.name.as_str()).collect();
-        to_python(Error::argument("field", format!("{name:?}"), format!("one of {known:?}")))
+fn stored_trajectory(
+    py: Python<'_>,
+    handler: &DataHandler,
+    key: &Bound<'_, PyAny>,
+) -> PyResult<EntryReader> {
+    let reader = handler.held_reader(py, key)?;
+    if reader.entry.header().kind == EntryKind::Trajectory {
+        return Ok(reader);
     }
+    Err(argument::wrong_value(key, "key", "the key of a trajectory; load_data gives a structure"))
 }
 
 #[catch_panics]
@@ -78,22 +86,16 @@ impl Trajectory {
         source: &Bound<'_, PyAny>,
         key: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let (handler, key) = match (source.cast::<DataHandler>(), key) {
-            (Ok(handler), Some(key)) => (handler, key),
+        let (reader, object) = match (source.cast::<DataHandler>(), key) {
+            (Ok(handler), Some(key)) => (stored_trajectory(py, handler.get(), key)?, None),
             (Err(_), None) if source.hasattr(object::METHOD)? => {
-                let object = PythonSource::new(source)?;
-                let open = || OpenEntry::of_trajectory_object(Arc::new(object));
-                let entry = Arc::new(py.detach(open).map_err(to_python)?);
-                let reader = EntryReader { cache: None, entry };
-                let object = Some(source.clone().unbind());
-                return Ok(Self { reader, object, private: OnceLock::new() });
+                let object = Arc::new(PythonSource::new(source)?);
+                let open = || OpenEntry::of_trajectory_object(object);
+                (EntryReader::open(py, open)?, Some(source.clone().unbind()))
             }
             (Err(_), None) => {
                 let path = argument::path(source, "source")?;
-                let open = || OpenEntry::of_trajectory_file(&path);
-                let entry = Arc::new(py.detach(open).map_err(to_python)?);
-                let reader = EntryReader { cache: None, entry };
-                return Ok(Self { reader, object: None, private: OnceLock::new() });
+                (EntryReader::open(py, || OpenEntry::of_trajectory_file(&path))?, None)
             }
             (Ok(_), None) => {
                 return Err(argument::wrong_type(&py.None().into_bound(py), "key", "a str"));
@@ -102,15 +104,7 @@ impl Trajectory {
                 return Err(argument::wrong_type(source, "source", "a DataHandler"));
             }
         };
-        let reader = handler.get().held_reader(py, key)?;
-        if reader.entry.header().kind != EntryKind::Trajectory {
-            return Err(to_python(Error::argument(
-                "key",
-                argument::shown(key),
-                "the key of a trajectory; load_data gives a structure",
-            )));
-        }
-        Ok(Self { reader, object: None, private: OnceLock::new() })
+        Ok(Self { reader, object, private: OnceLock::new() })
     }
 
     fn __len__(&self) -> usize {
@@ -148,7 +142,8 @@ impl Trajectory {
     /// dtype and in the unit that they were stored with (ps, where an integration stores them).
     #[getter]
     fn time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.field("time").map(|(field, _)| self.reader.decoded(py, field)).transpose()
+        let field = self.reader.entry.fields().iter().position(|field| field.name == "time");
+        field.map(|field| self.reader.decoded(py, field)).transpose()
     }
 
     /// The metadata it was stored with.
@@ -259,7 +254,7 @@ impl Trajectory {
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let field = field.text("field", FRAMES)?;
-        let (number, spec) = self.field(&field).ok_or_else(|| self.no_such_field(&field))?;
+        let (number, spec) = self.field(&field)?;
         let frames = self.frames(py, start, stop, step)?;
         let atoms = atoms.map(|atoms| self.atoms(spec, atoms)).transpose()?;
         let Some(out) = out else {
@@ -318,7 +313,7 @@ impl Trajectory {
         field: Optional<'_>,
     ) -> PyResult<FrameChunks> {
         let field = field.text("field", FRAMES)?;
-        let (number, _) = self.field(&field).ok_or_else(|| self.no_such_field(&field))?;
+        let (number, _) = self.field(&field)?;
         let block = match n_frames {
             Some(n_frames) => argument::count(n_frames, "n_frames", 1)?,
             None => self.reader.entry.chunk_frames(number).max(1),
@@ -444,7 +439,7 @@ impl Trajectory {
         stop: u64,
         field: &str,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let (number, spec) = self.field(field).ok_or_else(|| self.no_such_field(field))?;
+        let (number, spec) = self.field(field)?;
         let frames = Frames::range(start, stop.saturating_sub(start));
         let found = self.reader.read(py, |entry| {
             let range = entry.frames_in_place(number, frames.start, frames.count)?;

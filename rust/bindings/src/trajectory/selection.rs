@@ -1,6 +1,5 @@
 //! Which frames and which atoms of a trajectory: arguments as the core takes them.
 
-use proteinflex_core::Error;
 use proteinflex_core::trajectory::{FieldSpec, Frames};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
@@ -8,7 +7,6 @@ use pyo3::types::PySlice;
 
 use super::Trajectory;
 use crate::argument;
-use crate::error::to_python;
 use crate::fields::BOX;
 use crate::value::is_refusal;
 
@@ -17,15 +15,15 @@ impl Trajectory {
     pub(super) fn atoms(&self, field: &FieldSpec, atoms: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         let py = atoms.py();
         let expected = format!("indices, a mask or a slice of {} atoms", field.rows());
-        let wrong = || to_python(Error::argument("atoms", argument::shown(atoms), &expected));
+        let wrong = || argument::wrong_value(atoms, "atoms", &expected);
         // The rows of a box are its vectors, also where there are three atoms.
         let n_atoms = self.coordinates()?.1.rows();
         if field.name == BOX || field.item_shape.first() != Some(&n_atoms) {
-            return Err(to_python(Error::argument(
+            return Err(argument::wrong_value(
+                atoms,
                 "atoms",
-                argument::shown(atoms),
                 format!("None: the field {:?} has no items of atoms", field.name),
-            )));
+            ));
         }
         let numpy = py.import("numpy")?;
         let all = numpy.call_method1("arange", (field.rows(),))?;

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use super::Cache;
 use super::layout::Key;
 use crate::fs::{FileLock, LockKind, identity_of, open_file};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// Bytes of what a claim's file says: a text, and spaces.
 const LENGTH: usize = 128;
@@ -100,7 +100,7 @@ impl Cache {
     pub fn identity(&self) -> Result<(u64, u64)> {
         self.with_folders(|| {
             let found = std::fs::metadata(self.directory());
-            let found = found.map_err(|error| Error::io("inspect", self.directory(), error))?;
+            let found = found.context("inspect", self.directory())?;
             Ok(identity_of(&found))
         })
     }

@@ -13,7 +13,7 @@ use super::OpenEntry;
 use super::layout::{SUSPENDED, WRITING};
 use crate::fs::{Content, OpenMode, RangeSource};
 use crate::trajectory::{Entry, EntryKind};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// How the files begin that are most often taken for one: an offset, the bytes there, what it is.
 const OTHER_FORMATS: [(usize, &[u8], &str); 12] = [
@@ -35,8 +35,8 @@ impl OpenEntry {
     /// Opens the file of a published trajectory, in a cache or not. Its head and index are verified
     /// now, its data when it is read. A symlink is followed, once, now.
     pub fn of_trajectory_file(path: &Path) -> Result<Self> {
-        let real = path.canonicalize().map_err(|error| Error::io("open", path, error))?;
-        let found = real.metadata().map_err(|error| Error::io("open", &real, error))?;
+        let real = path.canonicalize().context("open", path)?;
+        let found = real.metadata().context("open", &real)?;
         if !found.is_file() {
             return Err(not_an_entry(&real, kind_of_file(&found)));
         }

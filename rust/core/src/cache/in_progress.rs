@@ -13,12 +13,15 @@ use super::evict::SpaceRequest;
 use super::growth::GrowingFile;
 use super::layout::Key;
 use super::load::OpenEntry;
+use super::new_trajectory::NewTrajectory;
 use super::own_file::OwnFile;
 use super::replaced::Replaces;
 use super::unfinished_file::UnfinishedFile;
 use crate::fs::{Lease, Taking, is_gone};
 use crate::topology::Topology;
-use crate::trajectory::{Encoding, Entry, EntryHeader, EntryWriter, FieldSpec, check_reaches};
+use crate::trajectory::{
+    Encoding, Entry, EntryHeader, EntryKind, EntryWriter, FieldSpec, check_reaches,
+};
 use crate::{Error, Result};
 
 /// A trajectory that is being written; frames that were flushed survive any crash.
@@ -31,7 +34,7 @@ pub struct EntryInProgress {
     /// Up to which size space has been made.
     pub(super) reserved: u64,
     /// The process whose trajectory it is: a forked child has a copy of this value, too.
-    pub(super) process: u32,
+    process: u32,
 }
 
 /// Where the frames so far are.
@@ -269,6 +272,19 @@ impl Stage {
 }
 
 impl EntryInProgress {
+    /// One without frames, of which nothing is written yet.
+    pub(super) fn new(key: Key, new: &NewTrajectory<'_>) -> Self {
+        let header = EntryHeader::now(EntryKind::Trajectory, new.data_id, new.metadata.clone());
+        Self {
+            key,
+            data_id: new.data_id.to_owned(),
+            stage: Stage::New { header, encoding: new.encoding, topology: None },
+            replaces: Replaces::Any,
+            reserved: 0,
+            process: std::process::id(),
+        }
+    }
+
     /// The key under which it will be published.
     pub fn key(&self) -> &Key {
         &self.key

@@ -14,7 +14,7 @@ use super::load::OpenEntry;
 use crate::error::CacheError;
 use crate::fs::{Content, OpenMode, Temporary, link_or_rename, open_file, set_xattr_u64};
 use crate::trajectory::{Entry, RAW_BYTES};
-use crate::{Error, Result, interrupt};
+use crate::{Error, IoContext, Result, interrupt};
 
 /// An entry that is being copied into the cache. Dropped, its file is removed.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Cache {
         let temporary = Temporary::new(&self.storage, self.temporary_for(&key));
         let path = temporary.path();
         self.make_space_up_to(GrowingFile { key, path, replaces: true }, bytes)?;
-        self.storage.create_new(path).map_err(|error| Error::io("create", path, error))?;
+        self.storage.create_new(path).context("create", path)?;
         Ok(IncomingEntry { cache: self, key, temporary, bytes })
     }
 }
@@ -62,9 +62,9 @@ impl IncomingEntry<'_> {
     pub fn publish(self) -> Result<bool> {
         let (cache, path) = (self.cache, self.path());
         let opened = self.verified()?;
-        let file = cache.storage.open(path).map_err(|error| Error::io("open", path, error))?;
+        let file = cache.storage.open(path).context("open", path)?;
         set_xattr_u64(file.file(), RAW_BYTES, opened.raw_bytes());
-        file.sync().map_err(|error| Error::io("sync", path, error))?;
+        file.sync().context("sync", path)?;
         let mut lock = cache.lock()?;
         if cache.has(&self.key)? {
             return Ok(false);
@@ -76,19 +76,18 @@ impl IncomingEntry<'_> {
         let target = cache.entry_path(&key);
         let is_new = lock.update(others + bytes, || {
             // One may be stored by now by a process that the lock does not reach.
-            link_or_rename(&*cache.storage, path, &target)
-                .map_err(|error| Error::io("publish", &target, error))
+            link_or_rename(&*cache.storage, path, &target).context("publish", &target)
         })?;
         drop(lock);
         let folder = target.parent().unwrap_or_else(|| cache.directory());
-        cache.storage.sync_dir(folder).map_err(|error| Error::io("sync", folder, error))?;
+        cache.storage.sync_dir(folder).context("sync", folder)?;
         Ok(is_new)
     }
 
     /// Reads everything back. The file was written by others, so it is not mapped.
     fn verified(&self) -> Result<OpenEntry> {
         let path = self.path();
-        let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
+        let file = open_file(path).context("open", path)?;
         let content = Content::of(file, path, None, OpenMode::Unnamed)?;
         if content.length() != self.bytes {
             let reason = format!("it has {} bytes of {}", content.length(), self.bytes);

@@ -28,7 +28,7 @@ use crate::fs::{
     name_of, names, path_of, publish_bytes,
 };
 use crate::trajectory::EntryKind;
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// The name of an entry: `s-` or `t-` and 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -309,7 +309,7 @@ impl Layout {
 }
 
 fn sync(storage: &dyn Storage, directory: &Path) -> Result<()> {
-    storage.sync_dir(directory).map_err(|error| Error::io("sync", directory, error))
+    storage.sync_dir(directory).context("sync", directory)
 }
 
 /// Makes a directory where it is missing; returns whether it was.

@@ -15,7 +15,7 @@ use crate::fs::{
     metadata_if_there, open_file, open_without_links, refresh,
 };
 use crate::trajectory::{Entry, EntryHeader, EntryKind};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// Pauses before an entry that looks damaged on a network file system is opened again: another host
 /// may be replacing it, and what the kernel knows of it be older.
@@ -253,8 +253,7 @@ impl Cache {
             lock.invalidate();
         }
         let rename = || self.storage.rename(&path, &target);
-        let renamed =
-            self.with_folders(|| rename().map_err(|error| Error::io("move", &path, error)));
+        let renamed = self.with_folders(|| rename().context("move", &path));
         if renamed.is_ok() && inode(&target) != damaged {
             // Where the lock does not reach, it was replaced since. A name that is taken meanwhile
             // is that of a later one still.

@@ -14,7 +14,7 @@ use crate::fs::{
     remove_orphan, remove_stale_lease,
 };
 use crate::trajectory::Report;
-use crate::{Error, Result, interrupt};
+use crate::{Error, IoContext, Result, interrupt};
 
 /// An unfinished trajectory that was not written to for so long is removed by a cleanup.
 const UNFINISHED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -68,7 +68,7 @@ impl Cache {
         }
         self.remove_if_there(&self.layout.pin(&key))?;
         let folder = self.layout.folder(&key);
-        self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))
+        self.storage.sync_dir(&folder).context("sync", &folder)
     }
 
     /// Keeps an entry from being evicted.
@@ -95,7 +95,7 @@ impl Cache {
             return Err(self.not_found(name));
         }
         let pins = self.layout.pins();
-        self.storage.sync_dir(&pins).map_err(|error| Error::io("sync", &pins, error))
+        self.storage.sync_dir(&pins).context("sync", &pins)
     }
 
     /// Allows an entry to be evicted again.

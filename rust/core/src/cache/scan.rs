@@ -22,7 +22,7 @@ use super::layout::{Key, SUFFIX};
 use super::unfinished_name::UnfinishedName;
 use crate::fs::{Owner, PassedOver, list_directory, name_of};
 use crate::per_process::try_lock;
-use crate::{Error, Result, threads};
+use crate::{Error, IoContext, Result, threads};
 
 /// More files or folders than this are looked at on all threads.
 pub(super) const FILES_WORTH_THREADS: usize = 8;
@@ -273,7 +273,7 @@ fn inspect(path: &Path) -> Result<Option<Metadata>> {
 }
 
 fn modified(path: &Path, found: &Metadata) -> Result<SystemTime> {
-    found.modified().map_err(|error| Error::io("inspect", path, error))
+    found.modified().context("inspect", path)
 }
 
 /// Whether permissions deny what was to be done.
@@ -295,6 +295,6 @@ pub(super) fn is_folder(path: &Path) -> bool {
 pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>> {
     match list_directory(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        listed => listed.map_err(|error| Error::io("list", path, error)),
+        listed => listed.context("list", path),
     }
 }

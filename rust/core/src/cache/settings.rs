@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::layout::Layout;
 use crate::error::SettingsError;
 use crate::fs::{Storage, publish_bytes, read_file};
-use crate::{Error, Result, checksum};
+use crate::{Error, IoContext, Result, checksum};
 
 /// The limit where none was set: 100 GB.
 pub(super) const DEFAULT_MAX_BYTES: u64 = 100_000_000_000;
@@ -77,8 +77,8 @@ pub(super) fn read(layout: &Layout) -> Result<Option<u64>> {
 
 /// Sets the limit for all processes that share the directory.
 pub(super) fn write(storage: &Arc<dyn Storage>, layout: &Layout, max_bytes: u64) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(&Settings::of(max_bytes))
-        .map_err(|error| Error::io("write", &layout.settings(), error.into()))?;
+    let mut text =
+        serde_json::to_vec_pretty(&Settings::of(max_bytes)).context("write", &layout.settings())?;
     text.push(b'\n');
     publish_bytes(storage, &layout.settings(), &text)
 }

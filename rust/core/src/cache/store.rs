@@ -14,7 +14,7 @@ use crate::topology::Topology;
 use crate::trajectory::{
     Encoding, EntryHeader, EntryKind, EntryWriter, FieldSpec, check_not_newer,
 };
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// An entry that is being written under a temporary name.
 #[derive(Debug)]
@@ -79,10 +79,7 @@ impl Cache {
         self.prepare_folder(&key)?;
         check_not_newer(&self.entry_path(&key))?;
         let temporary = self.temporary_for(&key);
-        let file = self
-            .storage
-            .create_new(&temporary)
-            .map_err(|error| Error::io("create", &temporary, error))?;
+        let file = self.storage.create_new(&temporary).context("create", &temporary)?;
         // From here on, dropping `pending` removes the file again.
         let mut pending = PendingEntry::new(self, key, temporary, None);
         let head = EntryHeader::now(kind, data_id, metadata);
@@ -102,15 +99,14 @@ impl Cache {
     ) -> Result<PendingEntry<'_>> {
         let key = Key::of(kind, data_id);
         let temporary = self.temporary_for(&key);
-        let create_error = |error| Error::io("create", &temporary, error);
         let (file, kept) = match self.prepare_folder(&key) {
             Ok(()) => {
                 let created = create_with_fallback(&*self.storage, &temporary);
-                let (file, disk) = created.map_err(create_error)?;
+                let (file, disk) = created.context("create", &temporary)?;
                 (file, NotStored { disk, refused: None })
             }
             Err(error) => {
-                let file = memory_file().map_err(create_error)?;
+                let file = memory_file().context("create", &temporary)?;
                 (file, NotStored { refused: Some(error), ..NotStored::default() })
             }
         };
@@ -144,13 +140,12 @@ impl Cache {
         self.filesystem.touch(from)?;
         let target = self.entry_path(key);
         lock.update(others + bytes, || {
-            let publish_error = |error| Error::io("publish", &target, error);
-            self.storage.rename(from, &target).map_err(publish_error)
+            self.storage.rename(from, &target).context("publish", &target)
         })?;
         // Others may publish meanwhile: one commit of the file system makes several names durable.
         drop(lock);
         let folder = target.parent().unwrap_or_else(|| self.directory());
-        self.storage.sync_dir(folder).map_err(|error| Error::io("sync", folder, error))
+        self.storage.sync_dir(folder).context("sync", folder)
     }
 }
 
@@ -245,7 +240,7 @@ impl<'a> PendingEntry<'a> {
         let writer = self.writer.take().expect(WRITER);
         let (bytes, file) = writer.finish_file(tree)?;
         let target = self.cache.entry_path(&self.key);
-        let file = file.file().try_clone().map_err(|error| Error::io("open", &target, error))?;
+        let file = file.file().try_clone().context("open", &target)?;
         // Before others can find, evict or damage it.
         let entry = self.cache.open_written(&self.key, &target, file)?;
         let mut not_stored = self.kept.as_mut().and_then(|kept| kept.take(&target));

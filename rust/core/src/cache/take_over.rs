@@ -22,8 +22,8 @@ use crate::fs::{
     forget_listing, has_other_names, is_gone, lease_holder,
 };
 use crate::topology::Topology;
-use crate::trajectory::{Entry, EntryHeader, EntryKind, EntryWriter, check_not_newer};
-use crate::{Error, Result};
+use crate::trajectory::{Entry, EntryKind, EntryWriter, check_not_newer};
+use crate::{Error, IoContext, Result};
 
 /// How often a trajectory that others take and give back meanwhile is looked for.
 const ATTEMPTS: usize = 16;
@@ -40,49 +40,15 @@ impl Cache {
         self.check_writable()?;
         let key = Key::of(EntryKind::Trajectory, new.data_id);
         self.prepare_folder(&key)?;
-        let being_written = |holder: &LeaseHolder| CacheError::BeingWritten {
-            data_id: new.data_id.to_owned(),
-            holder: holder.description(),
-            remedy: holder.remedy(),
-        };
         check_not_newer(&self.entry_path(&key))?;
-        let lease = self.layout.lease(&key);
-        let mut entry = EntryInProgress {
-            key,
-            data_id: new.data_id.to_owned(),
-            stage: Stage::New {
-                header: EntryHeader::now(EntryKind::Trajectory, new.data_id, new.metadata.clone()),
-                encoding: new.encoding,
-                topology: None,
-            },
-            replaces: Replaces::Any,
-            reserved: 0,
-            process: std::process::id(),
-        };
+        let mut entry = EntryInProgress::new(key, new);
         if if_there == IfThere::Resume {
-            let folder = self.layout.folder(&key);
-            let clock = FileClock::of(&*self.storage, &folder);
-            if let Some(holder) = lease_holder(&lease, &clock)? {
-                return Err(being_written(&holder).into());
-            }
-            let stage = self.frames_so_far(&key)?;
-            let replaced = match &stage {
-                Some(Stage::Finished(finished)) => Some(finished.content_id().to_owned()),
-                Some(_) => self.whole_entry(&key)?.map(|whole| whole.content_id().to_owned()),
-                None => None,
-            };
-            entry.replaces = Replaces::Only(replaced);
-            if let Some(stage) = stage
-                && let Some(there) = stage.existing()
-            {
-                new.check_same(there)?;
-                entry.stage = stage;
-            }
+            self.find_resumed(&mut entry, new)?;
             return Ok(entry);
         }
-        let (lease, ended) = match Lease::take(&self.storage, &lease)? {
+        let (lease, ended) = match Lease::take(&self.storage, &self.layout.lease(&key))? {
             Taking::Taken(lease, ended) => (lease, ended),
-            Taking::Refused(holder) => return Err(being_written(&holder).into()),
+            Taking::Refused(holder) => return Err(being_written(new, &holder)),
         };
         if if_there == IfThere::Refuse {
             if let Some(there) = self.frames_so_far(&key)? {
@@ -97,6 +63,29 @@ impl Cache {
             _ => self.begin_own(&mut entry, lease, ended)?,
         }
         Ok(entry)
+    }
+
+    /// Finds the frames that a trajectory goes on after. They are taken when something is written.
+    fn find_resumed(&self, entry: &mut EntryInProgress, new: &NewTrajectory<'_>) -> Result<()> {
+        let (key, folder) = (entry.key, self.layout.folder(&entry.key));
+        let clock = FileClock::of(&*self.storage, &folder);
+        if let Some(holder) = lease_holder(&self.layout.lease(&key), &clock)? {
+            return Err(being_written(new, &holder));
+        }
+        let stage = self.frames_so_far(&key)?;
+        let replaced = match &stage {
+            Some(Stage::Finished(finished)) => Some(finished.content_id().to_owned()),
+            Some(_) => self.whole_entry(&key)?.map(|whole| whole.content_id().to_owned()),
+            None => None,
+        };
+        entry.replaces = Replaces::Only(replaced);
+        if let Some(stage) = stage
+            && let Some(there) = stage.existing()
+        {
+            new.check_same(there)?;
+            entry.stage = stage;
+        }
+        Ok(())
     }
 
     /// The frames of an unfinished trajectory or, where there is none, of a finished one.
@@ -231,7 +220,7 @@ impl Cache {
             self.remove_if_there(&file.path)?;
         }
         // No older file comes back beside the published one after a power cut.
-        self.storage.sync_dir(&folder).map_err(|error| Error::io("sync", &folder, error))?;
+        self.storage.sync_dir(&folder).context("sync", &folder)?;
         entry.stage = Stage::Written { writer: Box::new(writer), own };
         Ok(())
     }
@@ -287,22 +276,26 @@ impl Cache {
         let path = own.path();
         let mut temporary = Temporary::beside(&self.storage, path)?;
         let folder = path.parent().unwrap_or_else(|| self.directory());
-        let begin_error = |error| Error::io("begin", path, error);
-        let file = self.storage.create_new(temporary.path()).map_err(begin_error)?;
+        let file = self.storage.create_new(temporary.path()).context("begin", path)?;
         let mut writer = begin(file)?;
         writer.flush()?;
-        self.storage.rename(temporary.path(), path).map_err(begin_error)?;
+        self.storage.rename(temporary.path(), path).context("begin", path)?;
         temporary.keep();
-        self.storage.sync_dir(folder).map_err(begin_error)?;
+        self.storage.sync_dir(folder).context("begin", path)?;
         Ok(writer)
     }
 
     /// Opens a writer's own file that was another's.
     fn open_own(&self, own: &OwnFile) -> Result<EntryWriter> {
         let path = own.path();
-        let file = self.storage.open(path).map_err(|error| Error::io("open", path, error))?;
+        let file = self.storage.open(path).context("open", path)?;
         // What the former writer has written counts, also what it has not synced.
-        file.sync().map_err(|error| Error::io("sync", path, error))?;
+        file.sync().context("sync", path)?;
         EntryWriter::resume(file, path)
     }
+}
+
+fn being_written(new: &NewTrajectory<'_>, holder: &LeaseHolder) -> Error {
+    let (data_id, holder, remedy) = (new.data_id.to_owned(), holder.description(), holder.remedy());
+    CacheError::BeingWritten { data_id, holder, remedy }.into()
 }

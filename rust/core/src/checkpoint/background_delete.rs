@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 
 use crate::fs::{OpenDirectory, Storage, remove_tree};
-use crate::{Error, Result, interrupt, threads};
+use crate::{Error, IoContext, Result, interrupt, threads};
 
 /// Between two looks whether the thread has ended; longer the longer it takes.
 const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));
@@ -30,9 +30,7 @@ pub(super) enum Unpublished {
 impl Unpublished {
     pub(super) fn delete(&self, storage: &dyn Storage) -> Result<()> {
         match self {
-            Self::Tree(path) => {
-                remove_tree(storage, path).map_err(|error| Error::io("remove", path, error))
-            }
+            Self::Tree(path) => remove_tree(storage, path).context("remove", path),
             Self::Files(directory, names) => {
                 names.iter().try_for_each(|name| match storage.remove_from(directory, name) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -123,6 +121,6 @@ fn finish(running: Option<Arc<Running>>) {
 
 fn delete(storage: &dyn Storage, base_dir: &Path, unpublished: &[Unpublished]) -> Result<()> {
     // The new names first: otherwise a power cut could bring back a checkpoint without its files.
-    storage.sync_dir(base_dir).map_err(|error| Error::io("sync", base_dir, error))?;
+    storage.sync_dir(base_dir).context("sync", base_dir)?;
     unpublished.iter().try_for_each(|unpublished| unpublished.delete(storage))
 }

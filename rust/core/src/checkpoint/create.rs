@@ -21,7 +21,7 @@ use super::version::version_owner;
 use super::write::{FileWriter, THREADED_FROM, UnsyncedFile, sync, write_files};
 use crate::batch_system::BatchFacts;
 use crate::fs::{PassedOver, PendingDir, names};
-use crate::{Error, Result, threads};
+use crate::{Error, IoContext, Result, threads};
 
 /// A component to store.
 #[derive(Debug)]
@@ -268,10 +268,7 @@ impl CheckpointStore {
             let target = directory.join(&planned.name);
             if self.link(identical, &target)? {
                 // Durable already, unless it was made with `durable=False`.
-                let file = self
-                    .storage
-                    .open(&target)
-                    .map_err(|error| Error::io("open", &target, error))?;
+                let file = self.storage.open(&target).context("open", &target)?;
                 writer.add_linked(file, target);
                 let name = planned.name.clone();
                 return Ok(FileRecord { name, linked: true, ..identical.record.clone() });

@@ -7,7 +7,7 @@ use super::current::{Version, version_of};
 use super::known_damage;
 use super::manifest::{FileRecord, Manifest};
 use super::store::CheckpointStore;
-use crate::{Error, Result};
+use crate::{IoContext, Result};
 
 /// The newest valid checkpoint.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl CheckpointStore {
         // Since it is of that version still, so was the file.
         let is_same = version_of(&file.directory) == file.version;
         if !is_same {
-            self.storage.remove_file(target).map_err(|error| Error::io("remove", target, error))?;
+            self.storage.remove_file(target).context("remove", target)?;
         }
         Ok(is_same)
     }

@@ -9,7 +9,7 @@ use super::manifest::{MANIFEST, Manifest};
 use super::store::CheckpointStore;
 use crate::error::CheckpointError;
 use crate::fs::{FilesystemKind, OpenDirectory, names};
-use crate::{Error, Result, interrupt};
+use crate::{Error, IoContext, Result, interrupt};
 
 /// A checkpoint in a directory, whole or damaged.
 #[derive(Debug)]
@@ -221,7 +221,7 @@ impl CheckpointStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.may_make_base_dir() => {
                 Vec::new()
             }
-            names => names.map_err(|error| Error::io("list", &self.base_dir, error))?,
+            names => names.context("list", &self.base_dir)?,
         };
         names.sort_unstable();
         Ok(names)

@@ -15,17 +15,16 @@ use super::replace::is_in_lower_layer;
 use super::store::CheckpointStore;
 use super::version::version_owner;
 use crate::fs::{FileClock, OpenDirectory, Owner, is_orphaned, last_modified};
-use crate::{Error, Result};
+use crate::{IoContext, Result};
 
 impl CheckpointStore {
     /// Renames away what writers that are gone have left in the directory and in the checkpoints
     /// that are `listed`, and returns it.
     pub(super) fn unpublish_orphans(&self, listed: &[CheckpointInfo]) -> Result<Vec<Unpublished>> {
-        let list_error = |error| Error::io("list", &self.base_dir, error);
-        let base = self.open_base().map_err(list_error)?;
+        let base = self.open_base().context("list", &self.base_dir)?;
         let clock = FileClock::of(&*self.storage, &self.base_dir);
         let mut found = Vec::new();
-        for name in base.names().map_err(list_error)? {
+        for name in base.names().context("list", &self.base_dir)? {
             let Some(owner) = Owner::of_temporary(&name) else { continue };
             found.extend(self.unpublish_orphan(&owner, &clock, &self.base_dir.join(name)));
         }

@@ -11,7 +11,7 @@ use super::manifest::{CHECKSUM_LINE, CHECKSUM_PREFIX, FORMAT, Manifest, VALUES};
 use super::version::version_owner;
 use crate::error::CheckpointError;
 use crate::fs::{OpenDirectory, list_directory, name_of};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// How often a directory is looked at that seems to be no checkpoint: another process may replace
 /// or remove it at this moment.
@@ -46,22 +46,21 @@ fn settled<T>(look: impl Fn() -> Result<T>) -> Result<T> {
 }
 
 fn open(target: &Path) -> Result<OpenDirectory> {
-    OpenDirectory::open(target).map_err(|error| Error::io("replace", target, error))
+    OpenDirectory::open(target).context("replace", target)
 }
 
 fn check(directory: &OpenDirectory) -> Result<()> {
     let path = directory.path();
-    let list_error = |error| Error::io("list", path, error);
     let is_ours = match Manifest::read_bytes(directory) {
         // A power cut may leave an empty file or zeros of what was saved without waiting.
         Ok(bytes) if bytes.iter().all(|&byte| byte == 0) => {
-            let names = directory.names().map_err(list_error)?;
+            let names = directory.names().context("list", path)?;
             names.iter().any(|name| name == VALUES || version_owner(name).is_some())
         }
         Ok(bytes) => is_manifest(&bytes),
         // An empty directory, or one that a save took and did not come to its end.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let found = list_directory(path).map_err(list_error)?;
+            let found = list_directory(path).context("list", path)?;
             found.iter().all(|path| name_of(path).and_then(version_owner).is_some())
         }
         Err(error @ Error::Io { .. }) => return Err(error),

@@ -18,7 +18,7 @@ use super::version::version_name;
 use super::write::{UnsyncedFile, sync, write_files};
 use crate::error::CheckpointError;
 use crate::fs::{OpenDirectory, Owner, PendingDir, is_absent, remove_tree};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 impl CheckpointStore {
     /// Publishes the files in `pending` as the checkpoint `target`, durably. Returns what it has
@@ -37,21 +37,21 @@ impl CheckpointStore {
             }
             // Another process was faster, and is replaced.
             let path = pending.path().join(MANIFEST);
-            self.storage.remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+            self.storage.remove_file(&path).context("remove", &path)?;
         }
         let storage = &*self.storage;
-        let replace_error = |error| Error::io("replace", target, error);
         let (directory, older) = open_replaceable(target)?;
         self.check_spelling(&manifest.checkpoint_id, &directory)?;
         let version = version_name(pending.path());
-        manifest.replace(older.as_ref(), &version, &directory.names().map_err(replace_error)?);
+        manifest.replace(older.as_ref(), &version, &directory.names().context("replace", target)?);
         self.write_manifest(&pending, &manifest, &mut written)?;
         pending.move_into(&directory, &version)?;
         let files = target.join(&version);
-        let sync_target =
-            || storage.sync_dir(target).map_err(|error| Error::io("sync", target, error));
+        let sync_target = || storage.sync_dir(target).context("sync", target);
         let published = sync_target().and_then(|()| {
-            storage.rename_into(&files.join(MANIFEST), &directory, MANIFEST).map_err(replace_error)
+            storage
+                .rename_into(&files.join(MANIFEST), &directory, MANIFEST)
+                .context("replace", target)
         });
         if let Err(error) = published {
             // Best effort: the next writer finds it.
@@ -95,12 +95,11 @@ impl CheckpointStore {
     /// An error where the directory of a checkpoint is another's: some file systems take `best` for
     /// `Best`.
     pub(super) fn check_spelling(&self, id: &str, directory: &OpenDirectory) -> Result<()> {
-        let inspect_error = |error| Error::io("inspect", directory.path(), error);
         let names = self.names()?;
         if names.iter().any(|name| name == id) {
             return Ok(());
         }
-        let identity = directory.identity().map_err(inspect_error)?;
+        let identity = directory.identity().context("inspect", directory.path())?;
         for found in names {
             let same = OpenDirectory::open(&self.base_dir.join(&found));
             if same.and_then(|same| same.identity()).is_ok_and(|same| same == identity) {

@@ -10,7 +10,7 @@ use super::recognition::check_is_checkpoint;
 use super::store::{CheckpointStore, Retention};
 use crate::error::CheckpointError;
 use crate::fs::{PassedOver, absolute, is_absent, names};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 impl Retention {
     /// Whether a checkpoint of this number is one of those that are never removed.
@@ -24,7 +24,7 @@ impl Retention {
 fn real_path(path: &Path) -> Result<Option<PathBuf>> {
     match path.canonicalize() {
         Err(error) if is_absent(&error) => Ok(None),
-        found => found.map(Some).map_err(|error| Error::io("resolve", path, error)),
+        found => found.map(Some).context("resolve", path),
     }
 }
 
@@ -79,9 +79,7 @@ impl CheckpointStore {
             check_is_checkpoint(&path)?;
             // Replaced meanwhile, it is removed all the same.
             let Some(unpublished) = self.unpublish(&path, info.version)? else { continue };
-            self.storage
-                .sync_dir(&self.base_dir)
-                .map_err(|error| Error::io("sync", &self.base_dir, error))?;
+            self.storage.sync_dir(&self.base_dir).context("sync", &self.base_dir)?;
             return unpublished.delete(&*self.storage);
         }
     }

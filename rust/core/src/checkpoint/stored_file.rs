@@ -14,7 +14,7 @@ use super::known_damage;
 use super::manifest::{FileRecord, damaged};
 use crate::error::CheckpointDamage;
 use crate::fs::{MapPermit, OpenDirectory, PrivateMap, is_not_regular};
-use crate::{Checksum, Error, Result, checksum, interrupt, memory, threads};
+use crate::{Checksum, Error, IoContext, Result, checksum, interrupt, memory, threads};
 
 /// A file, and what the manifest says of it.
 pub(super) struct StoredFile<'a> {
@@ -188,8 +188,7 @@ impl<'a> StoredFile<'a> {
     }
 
     fn found_size(&self) -> Result<u64> {
-        let found =
-            self.file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
+        let found = self.file.metadata().context("inspect", &self.path)?;
         Ok(found.len())
     }
 

@@ -17,7 +17,7 @@ use super::checksums::{SEGMENT_BYTES, SegmentChecksums};
 use super::manifest::FileRecord;
 use crate::error::CheckpointError;
 use crate::fs::{Storage, StorageFile, write_all_at};
-use crate::{Error, Result, interrupt, memory, threads};
+use crate::{IoContext, Result, interrupt, memory, threads};
 
 /// The bytes of a buffer: a whole number of them makes a segment.
 const BUFFER: usize = 1 << 20;
@@ -70,7 +70,7 @@ pub(super) fn sync(storage: &dyn Storage, written: &[UnsyncedFile]) -> Result<()
             Some(file) => file.sync(),
             None => storage.open(path).and_then(|file| file.sync()),
         };
-        synced.map_err(|error| Error::io("sync", path, error))?;
+        synced.context("sync", path)?;
     }
     Ok(())
 }
@@ -113,8 +113,7 @@ pub(super) fn write_files<R>(
                     if begun.len() == MAX_WRITEBACK
                         && let Some((file, path, offset, length)) = begun.pop_front()
                     {
-                        file.finish_sync(offset, length)
-                            .map_err(|error| Error::io("sync", &path, error))?;
+                        file.finish_sync(offset, length).context("sync", &path)?;
                     }
                 }
                 Ok(())
@@ -140,8 +139,7 @@ impl FileWriter<'_> {
     /// Begins a file, which must not exist yet.
     pub(super) fn create(&self, name: &str) -> Result<OpenFile> {
         let path: PathBuf = self.directory.join(name);
-        let file =
-            self.storage.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
+        let file = self.storage.create_new(&path).context("create", &path)?;
         Ok(OpenFile {
             file: file.into(),
             path: path.into(),
@@ -224,5 +222,5 @@ impl FileWriter<'_> {
 }
 
 fn write(file: &dyn StorageFile, path: &Path, bytes: &[u8], offset: u64) -> Result<()> {
-    write_all_at(file, bytes, offset).map_err(|error| Error::io("write", path, error))
+    write_all_at(file, bytes, offset).context("write", path)
 }

@@ -15,7 +15,7 @@ use super::record::{
 };
 use crate::fs::{StorageFile, write_all_at};
 use crate::memory::reserve;
-use crate::{Checksum, Error, Result, checksum, interrupt};
+use crate::{Checksum, Error, IoContext, Result, checksum, interrupt};
 
 /// Writes up to this many bytes are buffered.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -82,8 +82,8 @@ impl Appender {
     ) -> Result<Self> {
         let inspect = |error| Error::io("inspect", path, error);
         if file.file().metadata().map_err(inspect)?.len() > end {
-            file.set_len(end).map_err(|error| Error::io("cut", path, error))?;
-            file.sync().map_err(|error| Error::io("sync", path, error))?;
+            file.set_len(end).context("cut", path)?;
+            file.sync().context("sync", path)?;
         }
         Ok(Self::at(file, path, end, committed))
     }

@@ -28,7 +28,7 @@ use super::state::FileState;
 use crate::checksum;
 use crate::error::FormatError;
 use crate::memory::zeroed;
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// A description holds the id, escaped (six bytes for one at worst), and little else.
 const MAX_ENTRY_HEADER: u64 = (6 * MAX_DATA_ID + MAX_METADATA + 4096) as u64;
@@ -58,7 +58,7 @@ pub struct Recovered {
 
 /// Finds the last durable state of an unfinished file.
 pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
-    let length = file.metadata().map_err(|error| Error::io("inspect", path, error))?.len();
+    let length = file.metadata().context("inspect", path)?.len();
     let source = Source { file, path, length };
     let beginning = source.read(0, length.min(END_BYTES as u64))?;
     check_preamble(&beginning, path)?;
@@ -127,9 +127,7 @@ struct Source<'a> {
 impl Source<'_> {
     fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
         let mut bytes = zeroed(length as usize, "records")?;
-        self.file
-            .read_exact_at(&mut bytes, offset)
-            .map_err(|error| Error::io("read", self.path, error))?;
+        self.file.read_exact_at(&mut bytes, offset).context("read", self.path)?;
         Ok(bytes)
     }
 
@@ -139,9 +137,7 @@ impl Source<'_> {
             return Ok(None);
         }
         let mut bytes = RecordHeaderBytes::new_zeroed();
-        self.file
-            .read_exact_at(bytes.as_mut_bytes(), offset)
-            .map_err(|error| Error::io("read", self.path, error))?;
+        self.file.read_exact_at(bytes.as_mut_bytes(), offset).context("read", self.path)?;
         let header = RecordHeader::parse(&bytes).ok();
         Ok(header.filter(|header| header.end(offset).is_some_and(|(_, end)| end <= self.length)))
     }

@@ -106,9 +106,22 @@ pub struct FieldSpec {
 }
 
 impl FieldSpec {
+    /// The number of the field of this name.
+    pub fn find(fields: &[Self], name: &str) -> Result<usize> {
+        fields.iter().position(|field| field.name == name).ok_or_else(|| {
+            let known: Vec<_> = fields.iter().map(|field| field.name.as_str()).collect();
+            Error::argument("field", format!("{name:?}"), format!("one of {known:?}"))
+        })
+    }
+
     /// Bytes of one frame's item.
     pub fn item_bytes(&self) -> Result<u64> {
         byte_size(&self.name, &self.dtype, &self.item_shape)
+    }
+
+    /// The shape of so many frames.
+    pub fn shape(&self, n_frames: u64) -> Vec<u64> {
+        std::iter::once(n_frames).chain(self.item_shape.iter().copied()).collect()
     }
 
     /// How many rows an item has: the atoms of coordinates. Subsets select rows.

@@ -208,6 +208,18 @@ impl Error {
     }
 }
 
+/// Says of a system error what was being done, and to which file.
+pub(crate) trait IoContext<T> {
+    /// `action` is a verb.
+    fn context(self, action: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T, E: Into<std::io::Error>> IoContext<T> for Result<T, E> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|error| Error::io(action, path, error.into()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;

@@ -29,7 +29,7 @@ use super::open::open_file;
 use super::range_source::RangeSource;
 use super::remote::{Prefetched, RemoteContent};
 use crate::memory::{reserve, zeroed};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// Files of up to this many bytes are read whole.
 const READ_WHOLE: u64 = 64 * 1024;
@@ -78,7 +78,7 @@ pub enum OpenMode {
 impl Content {
     /// Opens the file at `path`. Never follows a symlink. With a `permit` it can be mapped.
     pub fn open(path: &Path, permit: Option<MapPermit>, mode: OpenMode) -> Result<Self> {
-        let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
+        let file = open_file(path).context("open", path)?;
         Self::of(file, path, permit, mode)
     }
 
@@ -89,7 +89,7 @@ impl Content {
         permit: Option<MapPermit>,
         mode: OpenMode,
     ) -> Result<Self> {
-        let found = file.metadata().map_err(|error| Error::io("inspect", path, error))?;
+        let found = file.metadata().context("inspect", path)?;
         if !found.is_file() {
             let (path, expected) = (path.to_owned(), "a file");
             return Err(Error::NotThisFormat { path, expected, found: "something else".into() });
@@ -269,7 +269,7 @@ impl Content {
     }
 
     fn check_length(&self, file: &File) -> Result<()> {
-        let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
+        let found = file.metadata().context("inspect", &self.path)?;
         if found.len() == self.length {
             return Ok(());
         }
@@ -316,7 +316,7 @@ fn tail(file: &File, path: &Path, length: u64) -> Result<Vec<u8>> {
 }
 
 fn is_same(file: &File, path: &Path, length: u64, expected: &[u8]) -> Result<bool> {
-    let found = file.metadata().map_err(|error| Error::io("inspect", path, error))?;
+    let found = file.metadata().context("inspect", path)?;
     Ok(found.size() == length && tail(file, path, length)? == expected)
 }
 

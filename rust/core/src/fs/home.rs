@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::ptr;
 
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// The path that is meant by one that a user has written, as an argument or in a variable of the
 /// environment. Without a `/` behind it, `~name` is a plain name where there is no such user. A URL
@@ -44,7 +44,7 @@ pub fn expand_home(argument: &str, path: &Path) -> Result<PathBuf> {
 /// The path with the working directory in front: it stays with its place when the process goes to
 /// another directory.
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|error| Error::io("make absolute", path, error))
+    std::path::absolute(path).context("make absolute", path)
 }
 
 /// What comes before the `://` of a URL.

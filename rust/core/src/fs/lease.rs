@@ -27,7 +27,7 @@ use super::open::open_file;
 use super::owner::{Owner, Sight};
 use super::storage::{Storage, link_or_rename, write_all_at};
 use super::temporary::Temporary;
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// A holder that can't be seen and gave no sign for so long counts as gone: six signs that were
 /// missed.
@@ -290,7 +290,7 @@ fn remove_if_unchanged(storage: &dyn Storage, path: &Path, expected: &Found) -> 
         .is_some_and(|found| found.bytes == expected.bytes && found.modified == expected.modified);
     if !is_expected {
         // A third one may have it now, or lose it where there are no links: who loses it finds out.
-        link_or_rename(storage, &own, path).map_err(|error| Error::io("give back", path, error))?;
+        link_or_rename(storage, &own, path).context("give back", path)?;
     }
     match storage.remove_file(&own) {
         Err(error) if !is_gone(&error) => Err(Error::io("remove", &own, error)),

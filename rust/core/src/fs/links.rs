@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::absence::metadata_if_there;
 use super::directory::{list_directory, name_of};
 use super::owner::Owner;
-use crate::{Error, Result};
+use crate::{IoContext, Result};
 
 /// Whether a file system can't give a file a second name.
 pub(crate) fn has_no_links(error: &io::Error) -> bool {
@@ -29,7 +29,7 @@ pub(crate) fn has_other_names(path: &Path) -> Result<bool> {
     };
     let folder = path.parent().unwrap_or(path);
     let mut temporary = 0;
-    for beside in list_directory(folder).map_err(|error| Error::io("list", folder, error))? {
+    for beside in list_directory(folder).context("list", folder)? {
         if name_of(&beside).and_then(Owner::of_temporary).is_some()
             && metadata_if_there(&beside)?.is_some_and(|beside| beside.ino() == found.ino())
         {

@@ -22,7 +22,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::open::regular;
 use super::{group, lock_holder};
-use crate::{Error, Result, interrupt};
+use crate::{Error, IoContext, Result, interrupt};
 
 /// How long a lock is waited for. It is held for a few steps of the file system, or for the
 /// eviction or removal of many entries.
@@ -138,7 +138,7 @@ fn open(path: &Path) -> Result<File> {
             .inspect(|file| group::share(file, path)),
         other => other,
     }
-    .map_err(|error| Error::io("open the lock file", path, error))
+    .context("open the lock file", path)
 }
 
 fn is_unsupported(error: Errno) -> bool {

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use memmap2::{Mmap, MmapOptions, MmapRaw};
 
 use crate::memory::{MAPPED, check_addresses, check_room};
-use crate::{Error, Result};
+use crate::{IoContext, Result};
 
 /// The assertion that the files which are opened with it may be mapped.
 #[derive(Debug, Clone, Copy)]
@@ -46,11 +46,10 @@ pub(super) struct MappedFile {
 impl MappedFile {
     /// Maps an open file.
     pub fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
-        (file.metadata().and_then(|found| check_addresses(found.len())))
-            .map_err(|error| Error::io("map", path, error))?;
+        (file.metadata().and_then(|found| check_addresses(found.len()))).context("map", path)?;
         // SAFETY: the permit says that this program neither shrinks the file nor changes it while
         // it is mapped.
-        let map = unsafe { Mmap::map(file) }.map_err(|error| Error::io("map", path, error))?;
+        let map = unsafe { Mmap::map(file) }.context("map", path)?;
         MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
         Ok(Self { map })
     }
@@ -79,7 +78,7 @@ impl PrivateMap {
     ) -> Result<Self> {
         let mut map = check_room(length as u64)
             .and_then(|()| MmapOptions::new().len(length).map_anon())
-            .map_err(|error| Error::io("allocate memory for", path, error))?;
+            .context("allocate memory for", path)?;
         // Getting page after small page takes longer than reading them. Where the advice is not
         // taken, it takes just that.
         #[cfg(target_os = "linux")]
@@ -90,12 +89,10 @@ impl PrivateMap {
 
     /// Maps an open file, copy on write.
     pub(crate) fn of(file: &File, path: &Path, _: MapPermit) -> Result<Self> {
-        (file.metadata().and_then(|found| check_room(found.len())))
-            .map_err(|error| Error::io("map", path, error))?;
+        (file.metadata().and_then(|found| check_room(found.len()))).context("map", path)?;
         // SAFETY: as in `MappedFile::of`; writes go to private pages, so they change neither the
         // file nor any other mapping of it.
-        let map = unsafe { MmapOptions::new().map_copy(file) }
-            .map_err(|error| Error::io("map", path, error))?;
+        let map = unsafe { MmapOptions::new().map_copy(file) }.context("map", path)?;
         MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
         Ok(Self { map: map.into(), path: path.to_owned(), is_of_file: true })
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// Opens a regular file for reading. A symlink, a pipe or a device in its place is refused at once.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
@@ -39,7 +39,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_file(path)
         .and_then(|file| file.take(MAX_READ + 1).read_to_end(&mut bytes))
-        .map_err(|error| Error::io("read", path, error))?;
+        .context("read", path)?;
     if bytes.len() as u64 > MAX_READ {
         return Err(Error::corrupt(path, "the file", format!("it has more than {MAX_READ} bytes")));
     }

@@ -17,7 +17,7 @@ use super::directory::{list_directory, name_of};
 use super::owner::Sight;
 use super::temporary::{Temporary, remove};
 use super::{OpenDirectory, Owner, PassedOver, Storage, StorageFile, is_directory, write_all_at};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// A file that is being written and appears at its target only when published.
 #[derive(Debug)]
@@ -33,17 +33,14 @@ impl PendingFile {
     /// Begins a file that will appear at `target`, whose directory must exist.
     pub fn create(storage: &Arc<dyn Storage>, target: &Path) -> Result<Self> {
         let temporary = Temporary::beside(storage, target)?;
-        let file = storage
-            .create_new(temporary.path())
-            .map_err(|error| Error::io("create", temporary.path(), error))?;
+        let file = storage.create_new(temporary.path()).context("create", temporary.path())?;
         let (storage, target) = (Arc::clone(storage), target.to_owned());
         Ok(Self { storage, temporary, file, target, length: 0 })
     }
 
     /// Adds `bytes` at the end.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        write_all_at(&*self.file, bytes, self.length)
-            .map_err(|error| Error::io("write", self.temporary.path(), error))?;
+        write_all_at(&*self.file, bytes, self.length).context("write", self.temporary.path())?;
         self.length += bytes.len() as u64;
         Ok(())
     }
@@ -51,10 +48,8 @@ impl PendingFile {
     /// Makes the bytes durable and moves the file to its target, over any older one there.
     pub fn publish(mut self) -> Result<()> {
         let temporary = self.temporary.path();
-        self.file.sync().map_err(|error| Error::io("sync", temporary, error))?;
-        self.storage
-            .rename(temporary, &self.target)
-            .map_err(|error| Error::io("publish", &self.target, error))?;
+        self.file.sync().context("sync", temporary)?;
+        self.storage.rename(temporary, &self.target).context("publish", &self.target)?;
         self.temporary.keep();
         sync_parent(&*self.storage, &self.target)
     }
@@ -79,9 +74,7 @@ impl PendingDir {
     /// Begins a directory that will appear at `target`, whose parent must exist.
     pub fn create(storage: &Arc<dyn Storage>, target: &Path) -> Result<Self> {
         let temporary = Temporary::beside(storage, target)?;
-        storage
-            .create_dir(temporary.path())
-            .map_err(|error| Error::io("create", temporary.path(), error))?;
+        storage.create_dir(temporary.path()).context("create", temporary.path())?;
         Ok(Self { storage: Arc::clone(storage), temporary, target: target.to_owned() })
     }
 
@@ -107,15 +100,13 @@ impl PendingDir {
     /// that durable.
     pub fn move_into(&mut self, directory: &OpenDirectory, name: &str) -> Result<()> {
         self.sync()?;
-        self.storage
-            .rename_into(self.path(), directory, name)
-            .map_err(|error| Error::io("publish", &self.target, error))?;
+        self.storage.rename_into(self.path(), directory, name).context("publish", &self.target)?;
         self.temporary.keep();
         Ok(())
     }
 
     fn sync(&self) -> Result<()> {
-        self.storage.sync_dir(self.path()).map_err(|error| Error::io("sync", self.path(), error))
+        self.storage.sync_dir(self.path()).context("sync", self.path())
     }
 }
 
@@ -187,7 +178,7 @@ pub(crate) fn remove_orphan(storage: &dyn Storage, path: &Path) -> Result<bool> 
 pub(crate) fn orphaned(directory: &Path, clock: &FileClock<'_>) -> Result<Vec<PathBuf>> {
     let mut found = match list_directory(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        listed => listed.map_err(|error| Error::io("list", directory, error))?,
+        listed => listed.context("list", directory)?,
     };
     found.retain(|path| {
         let owner = name_of(path).and_then(Owner::of_temporary);
@@ -218,7 +209,7 @@ fn sync_parent(storage: &dyn Storage, path: &Path) -> Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))
+    storage.sync_dir(parent).context("sync", parent)
 }
 
 fn is_occupied(error: &io::Error) -> bool {

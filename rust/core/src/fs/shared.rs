@@ -19,7 +19,7 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use super::sigbus::{Faults, Guard};
 use super::storage::{StorageFile, memory_file};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// Bytes of a word.
 const WORD: usize = size_of::<AtomicU64>();
@@ -50,7 +50,7 @@ impl SharedMap {
             offset.is_multiple_of(WORD as u64) && length.is_multiple_of(WORD),
             "a shared mapping begins and ends between words"
         );
-        let size = file.metadata().map_err(|error| Error::io("inspect", path, error))?.len();
+        let size = file.metadata().context("inspect", path)?.len();
         if offset.checked_add(length as u64).is_none_or(|end| end > size) {
             return Err(too_short(path));
         }
@@ -59,14 +59,14 @@ impl SharedMap {
             let guard = Guard::new(map.as_ptr(), length, file, offset, faults)?;
             Ok(Self { guard, map, memory: None })
         })
-        .map_err(|error| Error::io("map", path, error))
+        .context("map", path)
     }
 
     /// Maps memory in the place of `length` bytes of the file at `path`, which is gone. Children
     /// share it.
     pub fn of_memory(path: &Path, length: usize, faults: &Arc<Faults>) -> Result<Self> {
-        let file = memory_file().map_err(|error| Error::io("replace", path, error))?;
-        file.allocate(length as u64).map_err(|error| Error::io("replace", path, error))?;
+        let file = memory_file().context("replace", path)?;
+        file.allocate(length as u64).context("replace", path)?;
         let map = Self::map(file.file(), path, 0, length, faults)?;
         Ok(Self { memory: Some(file), ..map })
     }

@@ -30,7 +30,7 @@ use crate::fs::{
     Boot, Faults, Owner, SharedMap, Storage, StorageFile, Temporary, WordCopy, has_no_links,
     identity_of, memory_file, write_all_at,
 };
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// How the words of a counter file are reached: [`SharedMap`] to count, [`WordCopy`] to read.
 pub(super) trait Words: ReadWords + Debug + Sized {
@@ -160,22 +160,21 @@ impl CounterFile<SharedMap> {
             Err(error) => return Err(failed(error)),
         }
         let parent = path.parent().unwrap_or(path);
-        storage.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+        storage.sync_dir(parent).context("sync", parent)?;
         Ok(true)
     }
 
     /// Counters without a name, shared with the children of this process.
     pub fn in_memory(host: &str, boot: Boot, generation: u64) -> Result<Self> {
         let path = PathBuf::from("anonymous memory");
-        let file = memory_file().map_err(|error| Error::io("create", &path, error))?;
-        write_header(&*file, host, boot, generation)
-            .map_err(|error| Error::io("write", &path, error))?;
+        let file = memory_file().context("create", &path)?;
+        write_header(&*file, host, boot, generation).context("write", &path)?;
         Self::reserve_and_map(file, path)
     }
 
     /// Opens a shard to count in it; reserves the space of its first extent.
     pub fn open(storage: &Arc<dyn Storage>, path: &Path) -> Result<Self> {
-        let file = storage.open(path).map_err(|error| Error::io("open", path, error))?;
+        let file = storage.open(path).context("open", path)?;
         Self::reserve_and_map(file, path.to_owned())
     }
 
@@ -218,7 +217,7 @@ impl CounterFile<SharedMap> {
 
     /// Makes what is in memory durable.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync().map_err(|error| Error::io("sync", &self.path, error))
+        self.file.sync().context("sync", &self.path)
     }
 
     /// A number of the first page that was lost; see [`Faults::first`].
@@ -310,7 +309,7 @@ impl CounterFile<WordCopy> {
 
     /// Whether this is a copy of the file that its writers count in.
     pub fn is_copy(&self) -> Result<bool> {
-        let file = self.file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?;
+        let file = self.file.metadata().context("inspect", &self.path)?;
         let original = [header::FILE, header::FILE + 1].map(|word| self.header_word(word));
         Ok(identity_of(&file) != original.into())
     }
@@ -361,7 +360,7 @@ impl<W: Words> CounterFile<W> {
             }
         };
         let file = W::file(&self.file);
-        let found = file.metadata().map_err(|error| Error::io("inspect", &self.path, error))?.len();
+        let found = file.metadata().context("inspect", &self.path)?.len();
         if found < needed {
             let damage = ProgressDamage::TooFewBytes { found, slots: slots as u64, needed };
             return Err(self.damaged("the list of tasks", damage));
@@ -437,6 +436,5 @@ fn write_header(
 
 fn reserve(file: &dyn StorageFile, path: &Path, extent: usize) -> Result<()> {
     let (begin, length) = layout::extent_area(extent);
-    file.allocate(begin + length as u64)
-        .map_err(|error| Error::io("reserve space for", path, error))
+    file.allocate(begin + length as u64).context("reserve space for", path)
 }

@@ -15,7 +15,7 @@ use super::side_files::{ById, SideFiles};
 use crate::batch_system::BatchFacts;
 use crate::fs::{Owner, Storage};
 use crate::per_process::try_lock;
-use crate::{Error, Result};
+use crate::{IoContext, Result};
 
 /// The folder that holds them, beside the counters.
 const NAME: &str = "jobs";
@@ -103,8 +103,7 @@ impl JobStore {
     pub fn save(&self, storage: &Arc<dyn Storage>) -> Result<()> {
         let Some(mut own) = try_lock(&self.own) else { return Ok(()) };
         let Some(own) = own.as_mut() else { return Ok(()) };
-        let bytes = serde_json::to_vec(&own.record)
-            .map_err(|error| Error::io("write", NAME.as_ref(), error.into()))?;
+        let bytes = serde_json::to_vec(&own.record).context("write", NAME.as_ref())?;
         let owner = Owner::current();
         let name = format!("{}-{:016x}", owner.host(), owner.to_word());
         own.written_at = monotonic();

@@ -8,7 +8,7 @@ use super::shard::{ShardName, ShardReader, list, open_directory};
 use super::shard_state::ShardState;
 use crate::fs::{FilesystemKind, Identity, OpenDirectory};
 use crate::per_process::try_lock;
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// All shards of a directory but one's own, listed and read again at each reading.
 #[derive(Debug)]
@@ -84,8 +84,7 @@ impl OtherShards {
         newer: Newer,
         known: &mut Known,
     ) -> Result<Vec<Arc<ShardState>>> {
-        let identity =
-            directory.identity().map_err(|error| Error::io("inspect", directory.path(), error))?;
+        let identity = directory.identity().context("inspect", directory.path())?;
         if known.directory.replace(identity) != Some(identity) {
             known.readers.clear();
         }

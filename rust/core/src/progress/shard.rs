@@ -13,7 +13,7 @@ use super::known_texts::KnownTexts;
 use super::shard_state::ShardState;
 use super::snapshot::{self, Snapshot};
 use crate::fs::{FilesystemKind, OpenDirectory};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// The name of a shard: host, boot and generation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ pub(super) fn open_directory(path: &Path) -> Result<OpenDirectory> {
 
 /// The shards in a directory, in the order of their names.
 pub(super) fn list(directory: &OpenDirectory) -> Result<BTreeSet<ShardName>> {
-    let names = directory.names().map_err(|error| Error::io("list", directory.path(), error))?;
+    let names = directory.names().context("list", directory.path())?;
     Ok(names.iter().filter_map(|name| ShardName::parse(name)).collect())
 }
 
@@ -176,7 +176,7 @@ impl ShardReader {
         self.is_copy = false;
         let path = self.name.counters(directory.path());
         let file = directory.open_file(&self.name.file(COUNTERS));
-        let file = Arc::new(file.map_err(|error| Error::io("open", &path, error))?);
+        let file = Arc::new(file.context("open", &path)?);
         let counters = CounterFile::copy(&file, &path)?;
         // Another host, or this one by way of a file server, sees other numbers of a file.
         let is_known = self.is_local && kind == FilesystemKind::Local;

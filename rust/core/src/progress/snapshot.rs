@@ -22,7 +22,7 @@ use super::shard_state::{ShardState, TaskState};
 use super::slot::DeclaredState;
 use super::writers::{Entries, Writers};
 use crate::fs::{Boot, SealedFormat, Storage, publish_bytes};
-use crate::{Error, Result};
+use crate::{IoContext, Result};
 
 const FORMAT: SealedFormat = SealedFormat {
     magic: *b"pfxsnap\n",
@@ -118,9 +118,7 @@ pub(super) fn write(
 /// Reads an open snapshot.
 pub(super) fn read(file: &File, path: &Path) -> Result<Snapshot> {
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::io("read", path, error))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).context("read", path)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(FORMAT.damaged(path, format!("it has more than {MAX_BYTES} bytes")));
     }

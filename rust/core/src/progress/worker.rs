@@ -13,7 +13,7 @@ use super::active_time::TICK;
 use super::clock::{monotonic, nanoseconds, thread_time};
 use super::shared_progress::SharedProgress;
 use crate::per_process::try_lock;
-use crate::{Error, Result, threads};
+use crate::{Error, IoContext, Result, threads};
 
 /// Sampling takes at most one part in this many of one core's time.
 const MAX_SAMPLING_SHARE: u32 = 1000;
@@ -76,7 +76,7 @@ impl Worker {
             .and_then(|thread| {
                 thread.spawn(move || run(&progress, &signals, snapshot_interval, &stopped))
             })
-            .map_err(|error| Error::io("start", "the progress thread".as_ref(), error))?;
+            .context("start", "the progress thread".as_ref())?;
         Ok(Self { process: std::process::id(), stop, handle })
     }
 

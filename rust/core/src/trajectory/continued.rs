@@ -9,7 +9,7 @@ use super::writer::{Beginning, EntryWriter, Uncommitted};
 use crate::container::{Appender, RecordKind, recover};
 use crate::error::FormatError;
 use crate::fs::{Content, StorageFile, open_file, write_all_at};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 /// Bytes that are copied at a time.
 const COPIED: u64 = 4 << 20;
@@ -61,11 +61,10 @@ impl EntryWriter {
         path: &Path,
         unfinished: &Path,
     ) -> Result<Self> {
-        let open_error = |error| Error::io("open", unfinished, error);
-        let source = open_file(unfinished).map_err(open_error)?;
+        let source = open_file(unfinished).context("open", unfinished)?;
         let end = recover(&source, unfinished)?.end;
         let copied = file.copy_from(&source, end).and_then(|()| file.sync());
-        copied.map_err(|error| Error::io("copy", unfinished, error))?;
+        copied.context("copy", unfinished)?;
         Self::resume(file, path)
     }
 }
@@ -75,7 +74,7 @@ fn copy(from: &Content, to: &dyn StorageFile, path: &Path, end: u64) -> Result<(
     let cut = || Error::corrupt(from.path(), "its records", FormatError::CutShort);
     for start in (0..end).step_by(COPIED as usize) {
         let bytes = from.read(start..end.min(start + COPIED))?.ok_or_else(cut)?;
-        write_all_at(to, &bytes, start).map_err(|error| Error::io("write", path, error))?;
+        write_all_at(to, &bytes, start).context("write", path)?;
     }
     Ok(())
 }

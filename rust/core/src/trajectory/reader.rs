@@ -17,7 +17,7 @@ use super::select::{Frames, Selection};
 use super::stored::{ChunkSource, StoredChunks};
 use super::topology::decode_topology;
 use super::verify::{ChunkReport, Report};
-use super::waves::{FIRST_WAVE, WAVE, in_waves};
+use super::waves::{WAVE, in_waves_if_remote};
 use crate::codec::Block;
 use crate::container::{
     ALIGNMENT, ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec,
@@ -28,7 +28,7 @@ use crate::container::{
 use crate::error::FormatError;
 use crate::fs::{Content, OpenMode, open_file};
 use crate::topology::Topology;
-use crate::{Error, Result, interrupt, threads};
+use crate::{Error, IoContext, Result, interrupt, threads};
 
 /// An entry that is open for reading. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Entry {
     /// Opens an entry that is not finished, as its last durable state. Nobody may cut the file or
     /// change what is in it until this value is gone; adding to it does no harm.
     pub fn open_unfinished(path: &Path) -> Result<Self> {
-        let file = open_file(path).map_err(|error| Error::io("open", path, error))?;
+        let file = open_file(path).context("open", path)?;
         let recovered = recover(&file, path)?;
         // It grows, so it is read and not mapped.
         Self::new(
@@ -256,21 +256,14 @@ impl Entry {
             interrupt.check()?;
             stored.decode(index, &array_block(spec, count), part)
         };
-        let decode_all = |parts: Vec<(usize, u64, &mut [u8])>| {
+        let needs = |part: &(usize, u64, &mut [u8])| stored.locations(part.0);
+        in_waves_if_remote(self.content(), parts, needs, |parts| {
             if parts.len() > 1 {
                 threads::run(|| parts.into_par_iter().try_for_each(decode))
             } else {
                 parts.into_iter().try_for_each(decode)
             }
-        };
-        if self.content().is_remote() {
-            let items = parts.into_iter().map(|part| {
-                let needs = stored.locations(part.0);
-                (part, needs)
-            });
-            return in_waves(self.content(), items, FIRST_WAVE, decode_all);
-        }
-        decode_all(parts)
+        })
     }
 
     /// All frames of a field in place, where they were stored uncompressed and in one piece.
@@ -360,23 +353,16 @@ impl Entry {
         };
         let checked = all.len() as u64 + u64::from(self.topology.is_some());
         let mut damaged = Vec::new();
-        let check_all = |wave: Vec<ToVerify<'_>>| {
+        // A raw chunk may be as long as the file: its segments are read one by one.
+        let needs = |(_, chunks, index, _): &ToVerify<'_>| {
+            let is_short = chunks.all()[*index].header.stored_bytes <= WAVE;
+            if is_short { chunks.locations(*index) } else { vec![] }
+        };
+        in_waves_if_remote(self.content(), all, needs, |wave| {
             let found = threads::run(|| wave.par_iter().filter_map(check).collect::<Result<_>>());
             damaged.extend::<Vec<_>>(found?);
             Ok(())
-        };
-        let items = all.into_iter().map(|item| {
-            // A raw chunk may be as long as the file: its segments are read one by one.
-            let is_short = item.1.all()[item.2].header.stored_bytes <= WAVE;
-            let needs = if is_short { item.1.locations(item.2) } else { vec![] };
-            (item, needs)
-        });
-        if self.content().is_remote() {
-            in_waves(self.content(), items, FIRST_WAVE, check_all)?;
-        } else {
-            let mut check_all = check_all;
-            check_all(items.map(|(item, _)| item).collect())?;
-        }
+        })?;
         if damaged.is_empty() {
             self.source.set_skip_checksums(skipped);
         }

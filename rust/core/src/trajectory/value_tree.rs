@@ -15,8 +15,7 @@ pub fn fields_tree(fields: &[FieldSpec], n_frames: u64) -> Vec<u8> {
     tree.map(fields.len() as u32);
     for (number, spec) in fields.iter().enumerate() {
         tree.text(&spec.name);
-        let shape = std::iter::once(n_frames).chain(spec.item_shape.iter().copied());
-        tree.array(number as u64, spec.dtype.descr(), shape.collect::<Vec<_>>().as_slice(), false);
+        tree.array(number as u64, spec.dtype.descr(), &spec.shape(n_frames), false);
     }
     tree.finish()
 }

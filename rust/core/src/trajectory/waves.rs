@@ -14,12 +14,30 @@ use crate::{Result, interrupt, threads};
 pub const WAVE: u64 = 32 * 1024 * 1024;
 /// Of the first wave, for which the caller waits; each wave may be twice as large as the one
 /// before.
-pub const FIRST_WAVE: u64 = 8 * 1024 * 1024;
+const FIRST_WAVE: u64 = 8 * 1024 * 1024;
 
 /// Items, and what they need of the file.
 struct Wave<T> {
     items: Vec<T>,
     needs: Vec<Range<u64>>,
+}
+
+/// Has `work` done on all items: of a file that is elsewhere in waves, by what each item `needs` of
+/// it, else at once.
+pub fn in_waves_if_remote<T: Send>(
+    content: &Content,
+    items: Vec<T>,
+    needs: impl Fn(&T) -> Vec<Range<u64>>,
+    mut work: impl FnMut(Vec<T>) -> Result<()>,
+) -> Result<()> {
+    if !content.is_remote() {
+        return work(items);
+    }
+    let with_needs = items.into_iter().map(|item| {
+        let needs = needs(&item);
+        (item, needs)
+    });
+    in_waves(content, with_needs, FIRST_WAVE, work)
 }
 
 /// Has `work` done on all items in order, each with the ranges of `content` that it needs. `first`

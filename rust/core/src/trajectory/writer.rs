@@ -16,7 +16,6 @@ use crate::container::{
     recover,
 };
 use crate::fs::{StorageFile, set_xattr_u64};
-use crate::memory::reserve_more;
 use crate::topology::Topology;
 use crate::{Error, Result, interrupt};
 
@@ -302,35 +301,22 @@ impl EntryWriter {
         while taken < n_frames {
             interrupt::check()?;
             let left = n_frames - taken;
-            let part = if self.n_buffered == 0 && left >= self.chunk_frames {
-                // Whole chunks need not be buffered.
-                let part = if self.encoding.compress {
-                    let chunks = (left / self.chunk_frames).min(CHUNKS_AT_ONCE);
-                    chunks * self.chunk_frames
-                } else {
-                    left
-                };
-                before(self, part * frame_bytes)?;
-                let slices = self.slices(fields, taken, part)?;
-                self.write_frames(part, &slices)?;
-                part
-            } else {
-                let part = left.min(self.chunk_frames - self.n_buffered);
-                before(self, part * frame_bytes)?;
-                let slices = self.slices(fields, taken, part)?;
-                // Of all fields first, so that none has more frames than another.
-                for (buffered, slice) in self.buffered.iter_mut().zip(&slices) {
-                    reserve_more(buffered, slice.len(), "frames that are not written yet")?;
+            // Whole chunks need not be buffered.
+            let is_whole = self.n_buffered == 0 && left >= self.chunk_frames;
+            let part = match is_whole {
+                true if self.encoding.compress => {
+                    (left / self.chunk_frames).min(CHUNKS_AT_ONCE) * self.chunk_frames
                 }
-                for (buffered, slice) in self.buffered.iter_mut().zip(slices) {
-                    buffered.extend_from_slice(slice);
-                }
-                self.n_buffered += part;
-                if self.n_buffered == self.chunk_frames {
-                    self.write_buffered()?;
-                }
-                part
+                true => left,
+                false => left.min(self.chunk_frames - self.n_buffered),
             };
+            before(self, part * frame_bytes)?;
+            let slices = self.slices(fields, taken, part)?;
+            if is_whole {
+                self.write_frames(part, &slices)?;
+            } else {
+                self.buffer(part, &slices)?;
+            }
             taken += part;
         }
         Ok(())

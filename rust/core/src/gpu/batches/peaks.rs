@@ -17,7 +17,7 @@ use crate::fs::{
     FileLock, LockKind, SealedFormat, Storage, create_dirs, names, open_file, publish_bytes,
     remove_orphaned,
 };
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 const FORMAT: SealedFormat = SealedFormat {
     magic: *b"pfxpeak\n",
@@ -99,7 +99,7 @@ impl PeakStore {
         };
         let mut bytes = Vec::new();
         let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Error::io("read", &path, error))?;
+        read.context("read", &path)?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(FORMAT.damaged(&path, "it is longer than any that was written"));
         }
@@ -143,7 +143,7 @@ impl PeakStore {
             Err(error @ (Error::Corrupt { .. } | Error::NotThisFormat { .. })) => {
                 let target = path.with_extension("damaged");
                 let moved = self.storage.rename(&path, &target);
-                moved.map_err(|error| Error::io("quarantine", &path, error))?;
+                moved.context("quarantine", &path)?;
                 quarantined = Some((error, target));
                 Vec::new()
             }
@@ -153,8 +153,7 @@ impl PeakStore {
         let surplus = records.len().saturating_sub(MAX_RECORDS);
         records.drain(..surplus);
         let contents = Contents { task: task.to_owned(), records };
-        let text = serde_json::to_vec(&contents)
-            .map_err(|error| Error::io("write", &path, std::io::Error::other(error)))?;
+        let text = serde_json::to_vec(&contents).context("write", &path)?;
         publish_bytes(&self.storage, &path, &FORMAT.seal(&text))?;
         Ok(quarantined)
     }

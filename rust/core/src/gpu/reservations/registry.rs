@@ -33,7 +33,7 @@ use crate::error::GpuError;
 use crate::fs::{
     FileLock, LockKind, Owner, Storage, StorageFile, identity_of, open_file, write_all_at,
 };
-use crate::{Error, Result, interrupt};
+use crate::{IoContext, Result, interrupt};
 
 /// The longest file that can be a reservation.
 const MAX_FILE: u64 = 1 << 16;
@@ -145,7 +145,7 @@ impl Registry {
             closed.into_iter().map(|path| Unreadable { path, problem: None }).collect();
         for directory in &directories {
             let names = directory.names(EXTENSION);
-            let names = names.map_err(|error| Error::io("list", directory.path(), error))?;
+            let names = names.context("list", directory.path())?;
             if names.len() > MAX_FILES {
                 let problem = format!("only the first {MAX_FILES} of its directory are");
                 let path = directory.path().join(&names[MAX_FILES]);
@@ -154,7 +154,7 @@ impl Registry {
             for name in names.into_iter().take(MAX_FILES) {
                 let path = directory.path().join(&name);
                 let state = examine(directory, &name);
-                match state.map_err(|error| Error::io("look at", &path, error))? {
+                match state.context("look at", &path)? {
                     FileState::Live(mut reservation) => {
                         reservation.name = path.to_string_lossy().into_owned();
                         files.live.push(reservation);
@@ -237,7 +237,7 @@ impl RegistryLock<'_> {
         let name = name.trim_start_matches('.').trim_end_matches(".tmp");
         let path = self.directory.join(format!("{name}{EXTENSION}"));
         reservation.name = path.to_string_lossy().into_owned();
-        let file = storage.create_new(&path).map_err(|error| Error::io("create", &path, error))?;
+        let file = storage.create_new(&path).context("create", &path)?;
         match fill(&*file, &path, &reservation).and_then(|()| verify(&*file, &path)) {
             Ok(()) => {
                 let _directory = lock_directory(&self.directory);
@@ -264,24 +264,23 @@ impl Drop for RegistryLock<'_> {
 }
 
 fn fill(file: &dyn StorageFile, path: &Path, reservation: &Reservation) -> Result<()> {
-    let text = serde_json::to_vec_pretty(reservation)
-        .map_err(|error| Error::io("write", path, std::io::Error::other(error)))?;
+    let text = serde_json::to_vec_pretty(reservation).context("write", path)?;
     if text.len() as u64 > MAX_FILE {
         let (path, problem) = (path.to_owned(), "it is longer than others read");
         return Err(GpuError::ReservationNotKept { path, problem }.into());
     }
-    write_all_at(file, &text, 0).map_err(|error| Error::io("write", path, error))?;
+    write_all_at(file, &text, 0).context("write", path)?;
     // Another user must be able to read it, whatever this user's umask.
     let permissions = std::fs::Permissions::from_mode(0o644);
     let shared = file.file().set_permissions(permissions);
-    shared.map_err(|error| Error::io("share", path, error))?;
-    lock_for_life(file.file()).map_err(|error| Error::io("lock", path, error.into()))
+    shared.context("share", path)?;
+    lock_for_life(file.file()).context("lock", path)
 }
 
 /// Looks at a new reservation as other processes do: its name leads to it, and it is locked.
 fn verify(file: &dyn StorageFile, path: &Path) -> Result<()> {
     let identity = |file: &File| file.metadata().map(|found| identity_of(&found));
-    let seen = open_file(path).map_err(|error| Error::io("open", path, error))?;
+    let seen = open_file(path).context("open", path)?;
     let not_kept = |problem| GpuError::ReservationNotKept { path: path.to_owned(), problem };
     if identity(&seen).ok() != identity(file.file()).ok() {
         return Err(not_kept("another file has taken its name").into());

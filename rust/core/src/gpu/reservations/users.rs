@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::error::GpuError;
 use crate::fs::{OpenDirectory, is_not_regular, list_directory, name_of};
-use crate::{Error, Result};
+use crate::{Error, IoContext, Result};
 
 const PREFIX: &str = "proteinflex-gpu-";
 /// Names that are tried where another user has taken the first.
@@ -67,8 +67,7 @@ pub(super) fn own_directory(root: &Path) -> Result<PathBuf> {
         let suffix = if number == 0 { String::new() } else { format!(".{number}") };
         let path = root.join(format!("{PREFIX}{user}{suffix}"));
         make_directory(&path)?;
-        let metadata =
-            std::fs::symlink_metadata(&path).map_err(|error| Error::io("look at", &path, error))?;
+        let metadata = std::fs::symlink_metadata(&path).context("look at", &path)?;
         if !metadata.is_dir() || metadata.uid() != user {
             taken_by = metadata.uid();
             continue;
@@ -85,8 +84,9 @@ pub(super) fn own_directory(root: &Path) -> Result<PathBuf> {
 /// A directory that must be readable by all, whatever the umask, and writable by its owner alone.
 fn make_directory(path: &Path) -> Result<()> {
     match std::fs::DirBuilder::new().mode(0o755).create(path) {
-        Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(0o755))
-            .map_err(|error| Error::io("share", path, error)),
+        Ok(()) => {
+            std::fs::set_permissions(path, Permissions::from_mode(0o755)).context("share", path)
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(cannot_write(path, error)),
     }
@@ -102,7 +102,7 @@ pub(super) struct UserDirectory {
 /// The directories of all users; and those that can't be read.
 pub(super) fn user_directories(root: &Path) -> Result<(Vec<UserDirectory>, Vec<PathBuf>)> {
     let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
-    for path in list_directory(root).map_err(|error| Error::io("list", root, error))? {
+    for path in list_directory(root).context("list", root)? {
         if !name_of(&path).is_some_and(|name| name.starts_with(PREFIX)) {
             continue;
         }

@@ -27,7 +27,7 @@ use crate::progress::shard::{ShardName, ShardReader, open_directory};
 use crate::progress::shard_lock::ShardLock;
 use crate::progress::shard_state::ShardState;
 use crate::progress::snapshot;
-use crate::{Error, Result, checksum};
+use crate::{IoContext, Result, checksum};
 
 /// Saving takes at most one part in this many of the time.
 const MAX_SHARE: u64 = 20;
@@ -203,7 +203,7 @@ impl SharedProgress {
             return Ok(None);
         }
         let directory = open_directory(path)?;
-        let opened = directory.identity().map_err(|error| Error::io("inspect", path, error))?;
+        let opened = directory.identity().context("inspect", path)?;
         let has_own_snapshot = || metadata_if_there(&location.name.snapshot(path));
         let is_own =
             opened == location.identity || location.is_in_memory && has_own_snapshot()?.is_some();

@@ -19,24 +19,35 @@ use crate::progress::other_shards::{Newer, OtherShards};
 use crate::progress::shard::{ShardName, ShardReader, list, open_directory};
 use crate::progress::side_files::SideFiles;
 use crate::progress::writers::NO_WRITER;
-use crate::{Error, Result};
+use crate::{IoContext, Result};
 
 impl SharedProgress {
     /// Progress in memory, shared with forked children of this process only.
     pub fn in_memory() -> Result<Self> {
-        let progress = Self {
-            storage: Arc::new(Disk),
-            location: None,
-            counters: CounterFile::in_memory("memory", Boot::default(), 0)?,
-            index: TaskIndex::new(),
-            metadata: SideFiles::new(None),
-            jobs: JobStore::new(None),
-            idle_limit: u64::MAX,
-            writer: AtomicUsize::new(NO_WRITER),
-        };
+        let counters = CounterFile::in_memory("memory", Boot::default(), 0)?;
+        let progress = Self::new(Arc::new(Disk), None, counters, u64::MAX);
         progress.writer()?;
         progress.tick();
         Ok(progress)
+    }
+
+    fn new(
+        storage: Arc<dyn Storage>,
+        location: Option<Location>,
+        counters: CounterFile<SharedMap>,
+        idle_limit: u64,
+    ) -> Self {
+        let directory = location.as_ref().map(|location| location.directory.as_path());
+        Self {
+            index: TaskIndex::new(),
+            metadata: SideFiles::new(directory),
+            jobs: JobStore::new(directory),
+            writer: AtomicUsize::new(NO_WRITER),
+            storage,
+            location,
+            counters,
+            idle_limit,
+        }
     }
 
     /// Opens the progress in the directory `root`, or creates it there.
@@ -64,7 +75,7 @@ impl SharedProgress {
         }
         create_dirs(&**storage, &path)?;
         let directory = open_directory(&path)?;
-        let identity = directory.identity().map_err(|error| Error::io("inspect", &path, error))?;
+        let identity = directory.identity().context("inspect", &path)?;
         let opened = match kind_of(&path) {
             FilesystemKind::Local => open_shard(storage, &directory, host)?,
             FilesystemKind::Network => None,
@@ -93,16 +104,7 @@ impl SharedProgress {
             saving: Saving::default(),
             directory: path,
         };
-        let progress = Self {
-            storage: Arc::clone(storage),
-            counters,
-            index: TaskIndex::new(),
-            metadata: SideFiles::new(Some(&location.directory)),
-            jobs: JobStore::new(Some(&location.directory)),
-            location: Some(location),
-            idle_limit: IDLE_LIMIT,
-            writer: AtomicUsize::new(NO_WRITER),
-        };
+        let progress = Self::new(Arc::clone(storage), Some(location), counters, IDLE_LIMIT);
         progress.writer()?;
         progress.refresh_index()?;
         progress.log_warnings();

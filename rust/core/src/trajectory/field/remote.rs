@@ -12,7 +12,7 @@ use crate::codec;
 use crate::container::RAW;
 use crate::trajectory::frame_cache::{Asked, CacheSlot};
 use crate::trajectory::select::{Frames, Selection};
-use crate::trajectory::waves::{FIRST_WAVE, WAVE, in_waves};
+use crate::trajectory::waves::{WAVE, in_waves_if_remote};
 
 /// Chunks of at least so many bytes are worth a second request: they take as long as that.
 const IN_PARTS_FROM: u64 = 4 * 1024 * 1024;
@@ -34,11 +34,8 @@ impl Field {
         n_threads: usize,
     ) -> Result<()> {
         let content = self.chunks.content();
-        let items = work.into_iter().map(|item| {
-            let needs = self.needs_of_run(item.0, atoms);
-            (item, needs)
-        });
-        in_waves(content, items, FIRST_WAVE, |work| {
+        let needs = |(run, _): &(Run, &mut [u8])| self.needs_of_run(*run, atoms);
+        in_waves_if_remote(content, work, needs, |work| {
             let mut needs = Vec::new();
             for (run, _) in &work {
                 needs.extend(self.needs_of_frames(*run, atoms)?);

@@ -6,6 +6,7 @@
 
 use super::EntryWriter;
 use crate::container::{Chunk, RecordHeader, Target, truncate_chunks};
+use crate::memory::reserve_more;
 use crate::trajectory::encode::ChunkEncoder;
 use crate::{Error, Result, interrupt};
 
@@ -31,19 +32,25 @@ impl EntryWriter {
             .collect()
     }
 
+    /// Keeps frames until they make a chunk.
+    pub(super) fn buffer(&mut self, n_frames: u64, fields: &[&[u8]]) -> Result<()> {
+        // Of all fields first, so that none has more frames than another.
+        for (buffered, bytes) in self.buffered.iter_mut().zip(fields) {
+            reserve_more(buffered, bytes.len(), "frames that are not written yet")?;
+        }
+        for (buffered, bytes) in self.buffered.iter_mut().zip(fields) {
+            buffered.extend_from_slice(bytes);
+        }
+        self.n_buffered += n_frames;
+        if self.n_buffered == self.chunk_frames { self.write_buffered() } else { Ok(()) }
+    }
+
     /// Writes the buffered frames that are in no chunk yet as a partial one.
     pub(super) fn write_partial(&mut self) -> Result<()> {
         if self.n_buffered == self.n_partial {
             return Ok(());
         }
-        let buffered = std::mem::take(&mut self.buffered);
-        let slices: Vec<&[u8]> = buffered.iter().map(Vec::as_slice).collect();
-        let count = self.n_buffered - self.n_partial;
-        let written = self
-            .slices(&slices, self.n_partial, count)
-            .and_then(|slices| self.write_frames(count, &slices));
-        self.buffered = buffered;
-        written?;
+        self.write_buffered_from(self.n_partial)?;
         self.n_partial = self.n_buffered;
         self.partial_chunks += 1;
         Ok(())
@@ -59,17 +66,24 @@ impl EntryWriter {
         } else {
             self.keep_first(self.state.n_frames - self.n_partial);
             (self.n_partial, self.partial_chunks) = (0, 0);
-            let buffered = std::mem::take(&mut self.buffered);
-            let slices: Vec<&[u8]> = buffered.iter().map(Vec::as_slice).collect();
-            let written = self.write_frames(self.n_buffered, &slices);
-            self.buffered = buffered;
-            written?;
+            self.write_buffered_from(0)?;
         }
         self.buffered.iter_mut().for_each(Vec::clear);
         self.n_buffered = 0;
         self.n_partial = 0;
         self.partial_chunks = 0;
         Ok(())
+    }
+
+    /// Writes the buffered frames from the one of this number on.
+    fn write_buffered_from(&mut self, first: u64) -> Result<()> {
+        let buffered = std::mem::take(&mut self.buffered);
+        let all: Vec<&[u8]> = buffered.iter().map(Vec::as_slice).collect();
+        let count = self.n_buffered - first;
+        let written =
+            self.slices(&all, first, count).and_then(|frames| self.write_frames(count, &frames));
+        self.buffered = buffered;
+        written
     }
 
     pub(super) fn encoder(&self) -> ChunkEncoder<'_> {
