@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ._classes import KINDS
 from ._states import RESTORERS
 from ._text import shown
+from ._typed_record import KINDS
 from .errors import CorruptDataError
 from .types import ValueInfo
 

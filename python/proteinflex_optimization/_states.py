@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _arrays, _classes, _pickles
+from ._typed_record import KINDS
 from ._units import refuse_subclasses, without_units
 from .errors import CheckpointError, CorruptDataError, InvalidTypeError, ProteinFlexError
 
@@ -123,7 +124,7 @@ class Restorer:
                 return self._torch(tag, content)
             if tag == "pickle":
                 return self._pickle(content)
-            if tag in _classes.KINDS:
+            if tag in KINDS:
                 return _classes.restore(tag, content)
             return RESTORERS[tag](content)
         except ProteinFlexError:
@@ -255,14 +256,8 @@ def _restore_time(content: list[Any]) -> datetime.time:
     return datetime.time.fromisoformat(text).replace(fold=fold, tzinfo=_zone_of(zone))
 
 
-def _restore_attributes(content: list[Any]) -> Any:
-    value, attributes = content
-    _classes.set_attributes(value, attributes)
-    return value
-
-
 RESTORERS: dict[str, Callable[[Any], Any]] = {
-    "attributes": _restore_attributes,
+    "attributes": lambda content: _classes.with_attributes(*content),
     "OrderedDict": collections.OrderedDict,
     "Counter": collections.Counter,
     "defaultdict": lambda content: collections.defaultdict(FACTORIES[content[0]], content[1]),
