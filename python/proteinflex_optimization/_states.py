@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import datetime
 import pathlib
+import pickle
 import sys
 import zoneinfo
 from collections.abc import Callable
@@ -213,14 +214,24 @@ def _factory_name(value: collections.defaultdict[Any, Any], place: str) -> str:
 def _zone(zone: datetime.tzinfo | None, place: str) -> Any:
     if zone is None:
         return None
-    if isinstance(zone, zoneinfo.ZoneInfo) and zone.key is not None:
+    if type(zone) is zoneinfo.ZoneInfo and _is_of_its_key(zone):
         return zone.key
     if type(zone) is datetime.timezone:
         offset = zone.utcoffset(None)
         return [offset.days, offset.seconds, offset.microseconds, zone.tzname(None)]
     raise InvalidTypeError(
-        f"{place} has the time zone {zone!r}: expected None, a datetime.timezone or a ZoneInfo"
+        f"{place} has the time zone {zone!r}: expected None, a datetime.timezone or a "
+        "zoneinfo.ZoneInfo(key)"
     )
+
+
+def _is_of_its_key(zone: zoneinfo.ZoneInfo) -> bool:
+    """Tell whether a zone is the system's of its name: one made by `from_file` has rules of its own."""
+    try:
+        zone.__reduce__()
+    except pickle.PicklingError:
+        return False
+    return True
 
 
 def _zone_of(content: Any) -> datetime.tzinfo | None:

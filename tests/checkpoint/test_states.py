@@ -361,6 +361,21 @@ def test_an_unsupported_value_is_named_and_nothing_is_written(manager, state, pl
     assert [path.name for path in manager.base_dir.iterdir()] == []
 
 
+def test_a_time_zone_with_rules_of_its_own_is_refused(manager):
+    class Theirs(zoneinfo.ZoneInfo):
+        pass
+
+    with Path(zoneinfo.TZPATH[0], "Asia/Tokyo").open("rb") as file:
+        own = zoneinfo.ZoneInfo.from_file(file, key="Europe/Berlin")
+    for zone in (own, Theirs("Europe/Berlin")):
+        with pytest.raises(
+            InvalidTypeError, match=r"component_states\['state'\]\[0\] has the time zone"
+        ):
+            round_trip(manager, [datetime.datetime(2026, 1, 1, tzinfo=zone)])
+    alone = datetime.time(1, tzinfo=zoneinfo.ZoneInfo.no_cache("Europe/Berlin"))
+    assert round_trip(manager, alone).tzinfo.key == "Europe/Berlin"
+
+
 def test_a_cycle_and_absurd_depth_are_refused(manager):
     cycle = []
     cycle.append(cycle)
