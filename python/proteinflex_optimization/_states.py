@@ -74,7 +74,7 @@ class Reducer:
         return ("pickle", _pickles.dump(value, place), None) if self._allow_pickle else None
 
     def _reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
-        if type(value).__module__.split(".")[0] == "torch" or is_tensor(value):
+        if _is_of_torch(value) or is_tensor(value):
             return self._torch(value, place, keys)
         standard = _standard(value, place)
         if standard is not None or not self._checkpoint:
@@ -114,6 +114,9 @@ class Restorer:
     def __init__(self, storages: list[Any], device: Any, allow_pickle: bool, path: str) -> None:
         self._storages = storages
         self._device = device
+        # A `torch.device` can be called, too.
+        if callable(device) and not _is_of_torch(device):
+            self._device = _OfCaller(device)
         self._allow_pickle = allow_pickle
         self._path = path
         self._tensors: Tensors | None = None
@@ -131,6 +134,8 @@ class Restorer:
         except ProteinFlexError:
             raise
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            if error is getattr(self._device, "error", None):
+                raise
             # Content as it was stored raises none of these. Neither does a full device, which is no
             # damage of the file.
             raise CorruptDataError(
@@ -156,7 +161,30 @@ class Restorer:
                 f"{self._path} holds pickled values, which can run any code when they are loaded: "
                 "pass allow_pickle=True (in Lightning: weights_only=False) if you trust its source"
             )
-        return _pickles.load(content, self._device, self._path)
+        device = _place_of if self._device is None else self._device
+        return _pickles.load(content, device, self._path)
+
+
+def _place_of(storage: Any, location: str) -> Any:
+    """Return the storage, which is on the CPU, where its device is not here; else None."""
+    from . import _tensors
+
+    return None if _tensors.is_here(_tensors.named_device(location)) else storage
+
+
+class _OfCaller:
+    """The function that a caller gave as ``device=``: what it raises is no damage of a file."""
+
+    def __init__(self, function: Callable[[Any, str], Any]) -> None:
+        self._function = function
+        self.error: Exception | None = None
+
+    def __call__(self, storage: Any, location: str) -> Any:
+        try:
+            return self._function(storage, location)
+        except Exception as error:
+            self.error = error
+            raise
 
 
 class PlainRestorer(Restorer):
@@ -164,6 +192,10 @@ class PlainRestorer(Restorer):
 
     def _torch(self, tag: str, content: Any) -> Any:
         raise TypeError("tensors are stored in checkpoints only")
+
+
+def _is_of_torch(value: Any) -> bool:
+    return type(value).__module__.split(".")[0] == "torch"
 
 
 def is_tensor(value: Any) -> bool:

@@ -193,7 +193,7 @@ class Tensors:
         if tag == "torch.dtype":
             return _dtype(content)
         if tag == "torch.device":
-            return torch.device(content)
+            return named_device(content)
         number, dtype_name, shape, stride, offset, requires_grad, kind, device_name = content
         dtype = _dtype(dtype_name)
         array, start = self._storages[number]
@@ -219,18 +219,48 @@ class Tensors:
     def _device_for(self, name: str) -> torch.device:
         if isinstance(self._device, torch.device):
             return self._device
-        if isinstance(self._device, dict):
-            name = str(self._device.get(name, name))
-        elif self._device is not None:
+        if callable(self._device):
             # A storage without memory shows where the function moves others.
             moved = self._device(torch.UntypedStorage(0), name)
             if moved is not None:
-                return torch.device(moved.device)
-        device = torch.device(name)
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            logger.info("there is no %s here: its tensors are loaded to the CPU", name)
+                return _device_of(moved)
+        is_mapped = isinstance(self._device, dict) and name in self._device
+        device = _device(self._device[name]) if is_mapped else named_device(name)
+        if not is_here(device):
+            logger.info("there is no %s here: its tensors are loaded to the CPU", device)
             return torch.device("cpu")
         return device
+
+
+def is_here(device: torch.device) -> bool:
+    """Tell whether tensors can be on a device in this process."""
+    if device.type == "cuda":
+        return (device.index or 0) < int(torch.cuda.device_count())
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ImportError):
+        # What torch raises where it was built without it, or its driver is missing, differs by kind.
+        return False
+    return True
+
+
+def _device_of(storage: Any) -> torch.device:
+    try:
+        return torch.device(storage.device)
+    except (AttributeError, TypeError) as error:
+        raise InvalidArgumentError(
+            f"device= is a function that returned {storage!r}: expected a storage or None"
+        ) from error
+
+
+def named_device(name: str) -> torch.device:
+    """Return the device of a name that a file has."""
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"a stored value is of the device {name!r}, which torch does not know"
+        ) from error
 
 
 def _device(device: Any) -> torch.device:
