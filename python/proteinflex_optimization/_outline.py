@@ -10,7 +10,7 @@ import collections
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,9 @@ class Outliner:
             dtype, shape = str(content[1]), tuple(content[2])
             # Its own bytes, also where it shares memory with others.
             return Outline("tensor", dtype, shape, math.prod(shape) * _item_size(dtype))
+        if isinstance(content, Outline):
+            # A long text or long bytes, which are not read.
+            return replace(content, type=tag)
         if tag == "pickle":
             return Outline("pickle", bytes=len(content))
         if tag == "Enum":
@@ -89,6 +92,10 @@ class Outliner:
             module, name, fields, *attributes = content
             children = {name: item for part in (fields, *attributes) for name, item in part.items()}
             return Outline(f"{module}.{name}", children=children)
+        if tag in ("datetime", "time") and isinstance(content[2], list):
+            # A fixed offset, of which the name may be long as well.
+            offset, name = content[2][:3], content[2][3]
+            content[2] = [*offset, "…" if isinstance(name, Outline) else name]
         if tag in RESTORERS:
             return RESTORERS[tag](content)
         if tag in ("torch.Size", "torch.dtype", "torch.device"):
