@@ -185,6 +185,39 @@ def test_arrays_of_every_dtype(manager, mmap):
         assert same(array, stored), (array, stored)
 
 
+PARTS = np.dtype(("<i4", [("lo", "<i2"), ("hi", "<i2")]))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        PARTS,
+        np.dtype((np.record, [("x", "<i4"), ("y", "<f8")])),
+        np.dtype([("a", PARTS), ("b", np.dtype((np.record, [("c", PARTS, (2,))])))]),
+    ],
+    ids=["numbers with named parts", "records", "nested"],
+)
+def test_items_that_are_more_than_their_fields_keep_their_class(manager, tmp_path, dtype):
+    stored = np.frombuffer(bytes(range(5 * dtype.itemsize)), dtype)
+    handler = DataHandler(tmp_path / "cache")
+    for found in (
+        round_trip(manager, stored),
+        handler.load_data(handler.store_structure({"x": stored}, "s"))["x"],
+    ):
+        assert repr(found.dtype) == repr(dtype)
+        assert found.tobytes() == stored.tobytes()
+        assert type(found[3]) is type(stored[3])
+    assert repr(round_trip(manager, dtype)) == repr(dtype)
+
+
+def test_items_of_a_class_of_the_program_s_own_are_refused(manager):
+    class Theirs(np.record):
+        pass
+
+    with pytest.raises(InvalidTypeError, match="a dtype of the class .*Theirs"):
+        round_trip(manager, np.zeros(2, (Theirs, [("x", "<i4")])))
+
+
 def test_strided_arrays_keep_their_values(manager):
     stored = np.arange(100).reshape(10, 10)[::2, ::-3]
     np.testing.assert_array_equal(round_trip(manager, stored), stored)
