@@ -80,10 +80,9 @@ def _parsed(description: Any) -> Any:
         return (np.dtype(_parsed(base)), tuple(shape))
     if isinstance(description, dict):
         kind = description.pop("type", None)
-        fields = {**description, "formats": [_parsed(item) for item in description["formats"]]}
-        return (
-            fields
-            if kind is None
-            else (np.record if kind == "record" else str(kind), np.dtype(fields))
-        )
+        formats = [_parsed(item) for item in description["formats"]]
+        fields: Any = {**description, "formats": formats}
+        if kind is None:
+            return fields
+        return (np.record if kind == "record" else str(kind), np.dtype(fields))
     return str(description)
