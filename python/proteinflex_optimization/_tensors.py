@@ -294,7 +294,9 @@ def _check_memory(value: Any, place: str) -> None:
     """Refuse a tensor that is larger than its memory: reading it would read another's."""
     try:
         size = value.untyped_storage().nbytes()
-    except RuntimeError as error:  # Such as one that `torch.vmap` passes to a function.
+        value.untyped_storage().data_ptr()
+    except RuntimeError as error:
+        # Such as one that `torch.vmap` passes to a function, or of zeros that are nowhere.
         raise InvalidTypeError(
             f"{place} is a tensor without memory of its own ({error}): expected a dense tensor with data"
         ) from error

@@ -8,6 +8,7 @@ from proteinflex_optimization import (
     CheckpointError,
     CheckpointManager,
     CorruptDataError,
+    DataHandler,
     InvalidArgumentError,
     InvalidTypeError,
 )
@@ -363,6 +364,15 @@ def test_a_tensor_whose_memory_is_freed_while_it_is_saved_is_named(torch, manage
     with pytest.raises(InvalidArgumentError, match=r"\['state'\]\['x'\].*only 0 bytes"):
         manager.create_checkpoint("one", {"state": state}, allow_pickle=True)
     assert manager.list_checkpoints() == []
+
+
+def test_a_tensor_without_memory_is_named(torch, manager, tmp_path):
+    handler = DataHandler(tmp_path / "cache")
+    state = {"x": torch._efficientzerotensor(3)}
+    with pytest.raises(InvalidTypeError, match=r"\['x'\] is a tensor without memory"):
+        manager.create_checkpoint("one", {"state": state})
+    with pytest.raises(InvalidTypeError, match=r"\['x'\] is a tensor without memory"):
+        handler.store_structure(state, "s")
 
 
 def test_a_stored_tensor_that_reaches_outside_its_memory_is_named_with_its_file(torch):
