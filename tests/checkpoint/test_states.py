@@ -394,6 +394,27 @@ def test_an_unsupported_value_is_named_and_nothing_is_written(manager, state, pl
     assert [path.name for path in manager.base_dir.iterdir()] == []
 
 
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (lambda value: Frozen(1, value), "['positions']"),
+        (lambda value: Pair(1, value), "['second']"),
+        (lambda value: collections.deque([0, value]), "[1]"),
+        (lambda value: collections.defaultdict(list, a=value), "['a']"),
+        (lambda value: collections.OrderedDict(a=[value]), "['a'][0]"),
+        (lambda value: Pair(1, collections.deque([[value]])), "['second'][0][0]"),
+    ],
+)
+def test_places_and_names_of_arrays_are_those_of_the_values(manager, make, place):
+    with pytest.raises(InvalidTypeError) as raised:
+        manager.create_checkpoint("one", {"state": {"v": make(object())}})
+    assert str(raised.value).startswith(f"component_states['state']['v']{place}=<object")
+    safetensors = pytest.importorskip("safetensors.numpy")
+    path = manager.create_checkpoint("one", {"state": {"v": make(np.ones(2))}})
+    name = "v" + place.replace("']", "").replace("]", "").replace("['", ".").replace("[", ".")
+    assert list(safetensors.load_file(Path(path, "state.safetensors"))) == [name]
+
+
 def test_a_time_zone_with_rules_of_its_own_is_refused(manager):
     class Theirs(zoneinfo.ZoneInfo):
         pass
