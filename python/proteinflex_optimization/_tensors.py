@@ -32,6 +32,12 @@ PLAIN_CLASSES = tuple(
     if kind is not None
 )
 CARRIERS = {1: torch.uint8, 2: torch.int16}
+# Views of the same memory that torch resolves as it reads them: whether one is such, and what makes
+# and unmakes it.
+FLIPS = {
+    "conj": (torch.Tensor.is_conj, torch.conj),
+    "neg": (torch.Tensor.is_neg, torch._neg_view),
+}
 # A trimmed storage begins at a multiple of this.
 START_ALIGNMENT = 64
 
@@ -95,7 +101,11 @@ class Storages:
         _check_class(value, place)
         _check_layout(value, place)
         _check_memory(value, place)
-        tensor = value.detach().resolve_conj().resolve_neg()
+        tensor = value.detach()
+        # What is conjugated or negated as it is read is stored as it is in memory, which others share.
+        flips = [name for name, (is_flipped, _) in FLIPS.items() if is_flipped(tensor)]
+        for name in flips:
+            tensor = FLIPS[name][1](tensor)
         storage = tensor.untyped_storage()
         # Empty storages have no address; none of them is shared.
         address = storage.data_ptr() or -len(self._storages) - 1
@@ -112,6 +122,7 @@ class Storages:
             value.requires_grad,
             type(value).__name__,
             str(value.device),
+            *flips,
         ]
 
     def arrays(self) -> list[tuple[Any, int, str | None, list[str]]]:
@@ -194,13 +205,17 @@ class Tensors:
             return _dtype(content)
         if tag == "torch.device":
             return named_device(content)
-        number, dtype_name, shape, stride, offset, requires_grad, kind, device_name = content
+        number, dtype_name, shape, stride, offset, requires_grad, kind, device_name, *flips = (
+            content
+        )
         dtype = _dtype(dtype_name)
         array, start = self._storages[number]
         first = _first_item(array.nbytes, start, dtype.itemsize, shape, stride, offset)
         storage = self._storage(number, self._device_for(device_name))
         tensor = torch.empty(0, dtype=dtype, device=storage.device)
         tensor.set_(storage, first, tuple(shape), tuple(stride))
+        for name in flips:
+            tensor = FLIPS[name][1](tensor)
         if kind == "Parameter":
             return torch.nn.Parameter(tensor, requires_grad=requires_grad)
         if kind == "Buffer":

@@ -116,6 +116,25 @@ def test_shared_memory_is_stored_once_and_shared_again(torch, manager):
     assert found["again"][1000] == 7
 
 
+def test_conjugated_and_negated_views_share_memory_again(torch, manager):
+    z = torch.randn(2, 3, dtype=torch.complex64)
+    views = {
+        "conj": z.conj(),
+        "mH": z.mH,
+        "imag": z.conj().imag,
+        "both": torch._neg_view(z.conj()),
+        "parameter": torch.nn.Parameter(z.conj()),
+    }
+    found = round_trip(manager, {"z": z, **views})
+    for name, view in views.items():
+        assert torch.equal(found[name], view)
+        assert (found[name].is_conj(), found[name].is_neg()) == (view.is_conj(), view.is_neg())
+        assert found[name].untyped_storage().data_ptr() == found["z"].untyped_storage().data_ptr()
+    assert found["parameter"].requires_grad
+    alone = round_trip(manager, z.conj())
+    assert torch.equal(alone, z.conj())
+
+
 def test_a_small_view_does_not_drag_its_whole_storage_along(torch, manager):
     base = torch.zeros(1_000_000)
     manager.create_checkpoint("one", {"state": {"view": base[5000:5010]}})
