@@ -41,6 +41,14 @@ class Outline:
     children: Any = None
 
 
+@dataclass(frozen=True, eq=False)
+class Attributed:
+    """A value, and what it has beside its content."""
+
+    value: Any
+    attributes: dict[str, Any]
+
+
 def outlined(kind: str, dtype: np.dtype[Any] | None, shape: list[int] | None, size: int) -> Outline:
     """Describe an array, or a long text or long bytes that have neither dtype nor shape."""
     name = None if dtype is None else str(dtype)
@@ -86,8 +94,7 @@ class Outliner:
             module, name, member, value = content
             return Outline(f"{module}.{name}", value=shown(value if member is None else member))
         if tag == "attributes":
-            # What a value has beside its content, such as versions of modules.
-            return content[0]
+            return Attributed(*content)
         if tag in KINDS:
             module, name, fields, *attributes = content
             children = {name: item for part in (fields, *attributes) for name, item in part.items()}
@@ -110,6 +117,12 @@ def rows(value: Any, path: str = "") -> list[ValueInfo]:
 
 def _rows(value: Any, path: str) -> Iterator[ValueInfo]:
     kind, content = type(value).__name__, value
+    if isinstance(value, Attributed):
+        yield from _rows(value.value, path)
+        # Of what is beside its content, such as versions of modules, the arrays alone.
+        for name, item in value.attributes.items():
+            yield from (row for row in _rows(item, _joined(path, name)) if row["shape"] is not None)
+        return
     if isinstance(value, Outline):
         if value.children is None:
             yield _row(path, value.type, value.value, value.dtype, value.shape, value.bytes)

@@ -75,6 +75,14 @@ def test_values_of_classes_that_are_stored_as_long_texts_and_bytes_are_outlined(
     assert rows["time"]["value"] == "01:00:00+01:00"
 
 
+def test_arrays_that_a_container_has_as_attributes_are_listed(manager):
+    state = collections.OrderedDict(x=np.zeros(3))
+    state.x, state.more, state.version = np.zeros(4), {"y": np.zeros(5)}, 1
+    path = manager.create_checkpoint("one", {"state": {"od": state}})
+    rows = [(row["path"], row["shape"]) for row in manager.outline(path)["state"]]
+    assert rows == [("od.x", (3,)), ("od.x", (4,)), ("od.more.y", (5,))]
+
+
 @pytest.mark.torch
 def test_tensors_are_listed_and_torch_is_not_needed(manager, tmp_path):
     torch = pytest.importorskip("torch")
