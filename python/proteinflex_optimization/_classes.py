@@ -365,7 +365,8 @@ def _made(found: type, kind: str, fields: dict[str, Any], attributes: dict[str, 
 def _defaults(found: type, kind: str) -> dict[str, Any]:
     """Return the fields that a class has now, with their defaults; `MISSING` of those without."""
     if kind == "namedtuple":
-        given = _inherited(found, "_field_defaults") or {}
+        given = _inherited(found, "_field_defaults")
+        given = given if isinstance(given, dict) else {}
         return {name: given.get(name, dataclasses.MISSING) for name in _inherited(found, "_fields")}
     # Asked of a plain object: the class may have a metaclass that acts.
     known = _inherited(found, "__dataclass_fields__")

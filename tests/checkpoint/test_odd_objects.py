@@ -37,6 +37,11 @@ class Numbered(tuple):
     _fields = (1, 2)
 
 
+class Undefaulted(tuple):
+    _fields = ("a", "b")
+    _field_defaults = 5
+
+
 class Listed(tuple):
     _fields = frozenset("ab")
 
@@ -82,7 +87,7 @@ OBJECTS = st.one_of(
     st.builds(with_attributes, st.builds(collections.OrderedDict, DICTS), DICTS),
     st.builds(Slotted, st.integers()),
     st.builds(TypedRecord, KINDS, st.just("lib"), st.just("Thing"), DICTS, DICTS),
-    st.sampled_from([Doubled, Numbered, Listed]).map(lambda kind: kind((1, 2))),
+    st.sampled_from([Doubled, Numbered, Undefaulted, Listed]).map(lambda kind: kind((1, 2))),
     st.sampled_from([Plain.R, Plain.R | Plain.W, WithMissing.R, WithMissing.R | WithMissing.W]),
     st.sampled_from([WithMeta.R, WithMeta.R | WithMeta.W, WithMeta(0)]),
 )
