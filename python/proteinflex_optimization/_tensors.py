@@ -36,7 +36,7 @@ CARRIERS = {1: torch.uint8, 2: torch.int16}
 # and unmakes it.
 FLIPS = {
     "conj": (torch.Tensor.is_conj, torch.conj),
-    "neg": (torch.Tensor.is_neg, torch._neg_view),
+    "neg": (torch.Tensor.is_neg, torch._neg_view),  # pyright: ignore[reportPrivateImportUsage]
 }
 # A trimmed storage begins at a multiple of this.
 START_ALIGNMENT = 64
@@ -239,8 +239,8 @@ class Tensors:
             moved = self._device(torch.UntypedStorage(0), name)
             if moved is not None:
                 return _device_of(moved)
-        is_mapped = isinstance(self._device, dict) and name in self._device
-        device = _device(self._device[name]) if is_mapped else named_device(name)
+        mapped = self._device.get(name) if isinstance(self._device, dict) else None
+        device = named_device(name) if mapped is None else _device(mapped)
         if not is_here(device):
             logger.info("there is no %s here: its tensors are loaded to the CPU", device)
             return torch.device("cpu")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from proteinflex_optimization import (
     DataHandler,
+    InvalidArgumentError,
     InvalidTypeError,
     ProgressTracker,
     create_trajectory,
@@ -148,6 +149,12 @@ def test_scalars_that_are_empty_or_end_with_nul_come_back_from_everywhere(handle
         assert same(found, scalar)
     if isinstance(scalar, np.void):
         assert handler.load_data("s")["value"].flags.writeable == scalar.flags.writeable
+
+
+def test_a_dtype_whose_description_is_too_long_is_refused_with_the_limit(handler):
+    dtype = np.dtype([(f"field_{number:05d}", "f4") for number in range(3000)])
+    with pytest.raises(InvalidArgumentError, match="description takes at most 64 KiB"):
+        handler.store_structure({"x": np.zeros(2, dtype)}, "s")
 
 
 @pytest.mark.parametrize("dtype", ["S0", "U0", "V0", []], ids=str)
