@@ -75,7 +75,7 @@ def reduce(value: Any, place: str) -> tuple[str, list[Any]] | None:
     Raises
     ------
     InvalidTypeError
-        Its class could not be found again.
+        Its class could not be found again, or it could not be made again.
     """
     if isinstance(value, type):
         return None

@@ -195,7 +195,8 @@ class PlainRestorer(Restorer):
 
 
 def _is_of_torch(value: Any) -> bool:
-    return type(value).__module__.split(".")[0] == "torch"
+    # The module of a class may be anything.
+    return str(type(value).__module__).split(".")[0] == "torch"
 
 
 def is_tensor(value: Any) -> bool:

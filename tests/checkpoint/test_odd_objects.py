@@ -11,6 +11,7 @@ from proteinflex_optimization import (
     CheckpointManager,
     InvalidTypeError,
     TypedRecord,
+    register_types,
 )
 
 
@@ -69,6 +70,14 @@ class WithMeta(enum.Flag, metaclass=Meta):
     W = 2
 
 
+class Elsewhere(enum.Enum):
+    A = 1
+
+
+# Found by what is no name of a module.
+Elsewhere.__module__ = 5
+register_types(Elsewhere)
+
 NAMES = st.one_of(
     st.sampled_from(["name", "value", "kelvin", "a", ""]), st.integers(0, 2), st.none()
 )
@@ -89,7 +98,7 @@ OBJECTS = st.one_of(
     st.builds(TypedRecord, KINDS, st.just("lib"), st.just("Thing"), DICTS, DICTS),
     st.sampled_from([Doubled, Numbered, Undefaulted, Listed]).map(lambda kind: kind((1, 2))),
     st.sampled_from([Plain.R, Plain.R | Plain.W, WithMissing.R, WithMissing.R | WithMissing.W]),
-    st.sampled_from([WithMeta.R, WithMeta.R | WithMeta.W, WithMeta(0)]),
+    st.sampled_from([WithMeta.R, WithMeta.R | WithMeta.W, WithMeta(0), Elsewhere.A]),
 )
 
 
