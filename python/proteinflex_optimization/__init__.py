@@ -19,8 +19,9 @@ when it is used.
 # What the native module calls. Imported by it only when it is used, in some thread, it could be half
 # imported in a child that is forked at that moment, and there for ever.
 from proteinflex_optimization import _hooks as _hooks
-from proteinflex_optimization._classes import TypedRecord, register_types
+from proteinflex_optimization._classes import register_types
 from proteinflex_optimization._native import __version__
+from proteinflex_optimization._typed_record import TypedRecord
 from proteinflex_optimization.checkpoint import CheckpointManager
 from proteinflex_optimization.data_handler import DataHandler
 from proteinflex_optimization.errors import (

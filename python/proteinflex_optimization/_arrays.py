@@ -16,7 +16,7 @@ def describe(dtype: np.dtype[Any]) -> str:
     Raises
     ------
     InvalidTypeError
-        A field has a title that is not text.
+        A field has a title that is not text, or the items are of a class of the program's own.
     """
     return json.dumps(_described(dtype), separators=(",", ":"))
 
@@ -57,7 +57,21 @@ def _described(dtype: np.dtype[Any]) -> Any:
         "offsets": [field[1] for field in fields],
         "itemsize": dtype.itemsize,
         **({"titles": titles} if any(title is not None for title in titles) else {}),
+        **_item_type(dtype),
     }
+
+
+def _item_type(dtype: np.dtype[Any]) -> dict[str, str]:
+    """Tell what items are, where they are more than their fields: a record, or a number with named parts."""
+    if dtype.type is np.void:
+        return {}
+    if dtype.type is np.record:
+        return {"type": "record"}
+    if np.dtype(dtype.str).type is dtype.type:
+        return {"type": dtype.str}
+    raise InvalidTypeError(
+        f"{dtype} is a dtype of the class {dtype.type.__qualname__}: expected one of NumPy's own classes"
+    )
 
 
 def _parsed(description: Any) -> Any:
@@ -65,5 +79,10 @@ def _parsed(description: Any) -> Any:
         base, shape = description
         return (np.dtype(_parsed(base)), tuple(shape))
     if isinstance(description, dict):
-        return {**description, "formats": [_parsed(item) for item in description["formats"]]}
+        kind = description.pop("type", None)
+        formats = [_parsed(item) for item in description["formats"]]
+        fields: Any = {**description, "formats": formats}
+        if kind is None:
+            return fields
+        return (np.record if kind == "record" else str(kind), np.dtype(fields))
     return str(description)

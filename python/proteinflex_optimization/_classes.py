@@ -13,78 +13,16 @@ import dataclasses
 import enum
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from ._log import get_logger
+from ._typed_record import TypedRecord
 from .errors import InvalidTypeError
-
-KINDS = ("Enum", "dataclass", "namedtuple")
 
 _registered: dict[tuple[str, str], type] = {}
 _warned: set[str] = set()
 _logger = get_logger(__name__)
-
-
-class TypedRecord:
-    """A stored value of a class that is not here: its class's name, and its fields.
-
-    It compares equal to another with the same names and fields, and is stored again as what it was.
-
-    Attributes
-    ----------
-    kind : {'Enum', 'dataclass', 'namedtuple'}
-        What the class is.
-    module, name : str
-        Where it is defined, and its qualified name there.
-    fields : dict
-        Names and values, in their order; of an enum member ``name``, or ``value`` for a combination of
-        flags.
-    attributes : dict
-        What a dataclass or named tuple has beside its fields.
-    """
-
-    __slots__ = ("attributes", "fields", "kind", "module", "name")
-
-    def __init__(
-        self,
-        kind: str,
-        module: str,
-        name: str,
-        fields: Mapping[str, Any],
-        attributes: Mapping[str, Any] | None = None,
-    ) -> None:
-        if kind not in KINDS:
-            raise ValueError(f"kind={kind!r}: expected one of {', '.join(KINDS)}")
-        self.kind = kind
-        self.module = str(module)
-        self.name = str(name)
-        self.fields = dict(fields)
-        self.attributes = dict(attributes or {})
-
-    def __getitem__(self, field: str) -> Any:
-        return self.fields[field]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, TypedRecord):
-            return NotImplemented
-        return _parts(self)[:3] == _parts(other)[:3] and _equal(_parts(self)[3:], _parts(other)[3:])
-
-    def __hash__(self) -> int:
-        # Fields may be arrays and dicts, which have none.
-        return hash((self.kind, self.module, self.name))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TypedRecord, _parts(self)
-
-    def __repr__(self) -> str:
-        name = f"{self.module}.{self.name}"
-        # A file may name anything, also what a terminal takes for a command.
-        shown = name if name.isprintable() else repr(name)
-        fields = ", ".join(f"{_plain(key)}={value!r}" for key, value in self.fields.items())
-        return f"<{self.kind} {shown}: {fields}>" if fields else f"<{self.kind} {shown}>"
 
 
 def register_types(*classes: type) -> None:
@@ -137,53 +75,104 @@ def reduce(value: Any, place: str) -> tuple[str, list[Any]] | None:
     Raises
     ------
     InvalidTypeError
-        Its class could not be found again.
+        Its class could not be found again, or it could not be made again.
     """
-    if type(value) is TypedRecord:
-        stored: list[Any] = [value.fields]
-        if value.kind == "Enum":
-            stored = [value.fields.get("name"), value.fields.get("value")]
-        elif value.kind == "dataclass":
-            stored = [value.fields, value.attributes]
-        return value.kind, [value.module, value.name, *stored]
-    kind = type(value)
     if isinstance(value, type):
         return None
-    if isinstance(value, enum.Enum):
-        # Their classes may have a `name` and a `value` of their own. A combination of flags is no member.
-        name = value._name_ if value._name_ in kind._member_map_ else None
-        return "Enum", [*_class_name(kind, place), name, value._value_ if name is None else None]
-    if dataclasses.is_dataclass(value):
-        check_plain_base(kind, place)
-        fields = {}
-        for field in dataclasses.fields(value):
-            if not hasattr(value, field.name):
-                raise InvalidTypeError(
-                    f"{place} is a dataclass {kind.__qualname__} without a value for {field.name}: "
-                    "expected one for each of its fields"
-                )
-            fields[field.name] = getattr(value, field.name)
-        # What is in slots of its classes is stored too; `copyreg` knows how they are named.
-        slots = copyreg._slotnames(kind)  # type: ignore[attr-defined]
-        own = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-        beside = {k: v for k, v in (attributes(value) | own).items() if k not in fields}
-        return "dataclass", [*_class_name(kind, place), fields, beside]
-    if isinstance(value, tuple) and hasattr(kind, "_fields"):
-        if len(kind._fields) != len(value):
+    if type(value) is TypedRecord:
+        kind, names = value.kind, (value.module, value.name)
+        fields, beside = value.fields, value.attributes
+    else:
+        found = _kind(type(value))
+        if found is None:
+            return None
+        kind, names = found, _class_name(type(value), place)
+        fields, beside = _PARTS[kind](value, place)
+    # The fields of a record may have been changed since it was made.
+    wrong = _wrong_names(kind, fields, beside)
+    if wrong is None and type(value) is not TypedRecord:
+        wrong = _difference(value, kind, fields, beside)
+    if wrong is not None:
+        raise InvalidTypeError(
+            f"{place} is of the {kind} {names[1]}, and could not be loaded again: it has {wrong}"
+        )
+    if kind == "Enum":
+        return kind, [*names, fields.get("name"), fields.get("value")]
+    # What a named tuple has beside its fields is stored as that of other containers.
+    return kind, [*names, fields, beside] if kind == "dataclass" else [*names, fields]
+
+
+def _parts_of_enum(value: Any, place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    # Their classes may have a `name` and a `value` of their own. A combination of flags is no member.
+    is_member = value._name_ in type(value)._member_map_
+    return {"name": value._name_} if is_member else {"value": value._value_}, {}
+
+
+def _parts_of_dataclass(value: Any, place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    kind = type(value)
+    check_plain_base(kind, place)
+    fields = {}
+    for name in _defaults(kind, "dataclass"):
+        if not hasattr(value, name):
             raise InvalidTypeError(
-                f"{place} is a named tuple {kind.__qualname__} of {len(value)} items: expected one for "
-                f"each of its {len(kind._fields)} fields"
+                f"{place} is a dataclass {kind.__qualname__} without a value for {name}: "
+                "expected one for each of its fields"
             )
-        fields = dict(zip(kind._fields, value, strict=True))
-        return "namedtuple", [*_class_name(kind, place), fields]
-    return None
+        fields[name] = getattr(value, name)
+    # What is in slots of its classes is stored too; `copyreg` knows how they are named.
+    slots = copyreg._slotnames(kind)  # type: ignore[attr-defined]
+    own = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    return fields, {k: v for k, v in (attributes(value) | own).items() if k not in fields}
+
+
+def _parts_of_namedtuple(value: Any, place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    names, items = _inherited(type(value), "_fields"), list(tuple.__iter__(value))
+    if not len(set(names)) == len(names) == len(items):
+        raise InvalidTypeError(
+            f"{place} is a named tuple {type(value).__qualname__} of {len(items)} items: expected one "
+            f"for each of its {len(set(names))} fields"
+        )
+    return dict(zip(names, items, strict=True)), attributes(value)
+
+
+_PARTS = {
+    "Enum": _parts_of_enum,
+    "dataclass": _parts_of_dataclass,
+    "namedtuple": _parts_of_namedtuple,
+}
+
+
+def _wrong_names(kind: str, fields: dict[str, Any], attributes: dict[str, Any]) -> str | None:
+    """Tell what is wrong with the names of fields, for they could not be read again; else None."""
+    for name in (*fields, *attributes):
+        if type(name) is not str:
+            return f"a field or attribute that is named {name!r}: expected names of type str"
+    if kind != "Enum":
+        return None
+    is_named = type(fields.get("name", "")) is str
+    if list(fields) in (["name"], ["value"]) and is_named and not attributes:
+        return None
+    return f"the fields {fields!r}: expected the name of a member, or the value of a combination of flags"
+
+
+def _difference(
+    value: Any, kind: str, fields: dict[str, Any], attributes: dict[str, Any]
+) -> str | None:
+    """Tell why a value of these fields would be read as another one; else None."""
+    found = type(value)
+    try:
+        made = _member(found, fields) if kind == "Enum" else _made(found, kind, fields, attributes)
+    except _DiffersError as error:
+        return str(error)
+    is_same = made is value if kind == "Enum" else type(made) is found
+    return None if is_same else "more in it than its fields tell"
 
 
 def attributes(value: Any) -> dict[str, Any]:
     """Return what a value has beside its content."""
     if type(value) is TypedRecord:
         return value.attributes
-    found: dict[str, Any] = getattr(value, "__dict__", {})
+    found = _own_dict(value) or {}
     if "__orig_class__" in found:
         # What `typing` notes of `Box[int](…)`, for no reader but itself.
         found = {name: own for name, own in found.items() if name != "__orig_class__"}
@@ -192,11 +181,9 @@ def attributes(value: Any) -> dict[str, Any]:
 
 def restore(kind: str, content: list[Any]) -> Any:
     """Make the value that `reduce` reduced, without running any code of its class."""
+    more: list[Any] = []
     if kind == "Enum":
         module, name, member, value = content
-        more: list[Any] = []
-        if not isinstance(member, str | None):
-            raise TypeError("expected the name of a member")
         fields = {"value": value} if member is None else {"name": member}
     else:
         module, name, fields, *more = content
@@ -204,26 +191,40 @@ def restore(kind: str, content: list[Any]) -> Any:
     is_named = isinstance(module, str) and isinstance(name, str)
     if not (is_named and isinstance(fields, dict) and isinstance(attributes, dict)):
         raise TypeError("expected the names of a module and of a class, and fields")
-    if not all(isinstance(field, str) for field in (*fields, *attributes)):
-        raise TypeError("expected names of fields")
+    wrong = _wrong_names(kind, fields, attributes)
+    if wrong is not None:
+        raise TypeError(wrong)
     module = same_everywhere(module)
     found = _find_class(module, name)
     if found is not None and _kind(found) == kind:
-        made = _member(found, fields) if kind == "Enum" else _made(found, kind, fields, attributes)
-        if made is not None:
-            return made
+        try:
+            return (
+                _member(found, fields) if kind == "Enum" else _made(found, kind, fields, attributes)
+            )
+        except _DiffersError as error:
+            _warn_of_change(found, error)
     return TypedRecord(kind, module, name, fields, attributes)
 
 
-def set_attributes(value: Any, added: dict[str, Any]) -> None:
+def with_attributes(value: Any, added: dict[str, Any]) -> Any:
     """Give a value what it has beside its content."""
-    if type(value) is TypedRecord:
-        value.attributes.update(added)
-        return
-    own = _own_dict(value)
-    if isinstance(value, enum.Enum) or own is None:
-        raise TypeError(f"a {type(value).__name__} has no attributes")
+    found = type(value)
+    if found is not TypedRecord and _kind(found) == "namedtuple" and _own_dict(value) is None:
+        _warn_of_change(found, _DiffersError("no attribute", map(str, added)))
+        fields = dict(zip(_inherited(found, "_fields"), value, strict=True))
+        value = TypedRecord("namedtuple", module_of(found), found.__qualname__, fields)
+    own = value.attributes if type(value) is TypedRecord else _own_dict(value)
+    if own is None or isinstance(value, enum.Enum):
+        raise TypeError(f"a {found.__name__} has no attributes")
     own.update(added)
+    return value
+
+
+class _DiffersError(Exception):
+    """A class, as it is now, does not allow a value that was stored."""
+
+    def __init__(self, what: str, names: Iterable[str]) -> None:
+        super().__init__(f"{what} {', '.join(names)}")
 
 
 def check_plain_base(kind: type, place: str) -> None:
@@ -240,10 +241,10 @@ def check_plain_base(kind: type, place: str) -> None:
 def _class_name(kind: type, place: str) -> tuple[str, str]:
     """Return module and name of a class, if it can be found by them."""
     name = (module_of(kind), kind.__qualname__)
-    if _find_class(*name) is not kind:
+    if type(name[0]) is not str or _find_class(*name) is not kind:
         raise InvalidTypeError(
-            f"{place} is of class {'.'.join(name)}, which can't be found under this name: expected a "
-            "class at the top level of a module, or one given to register_types"
+            f"{place} is of class {'.'.join(map(str, name))}, which can't be found under this name: "
+            "expected a class at the top level of a module, or one given to register_types"
         )
     return name
 
@@ -301,8 +302,11 @@ def _inherited(found: type, name: str) -> Any:
 
 
 def _member(found: type, fields: dict[str, Any]) -> Any:
-    if set(fields) == {"name"}:
-        return _namespace(found).get("_member_map_", {}).get(fields["name"])
+    if "name" in fields:
+        members = _namespace(found).get("_member_map_", {})
+        if fields["name"] not in members:
+            raise _DiffersError("no member", [fields["name"]])
+        return members[fields["name"]]
     # A combination of flags is made by the library's own code, unless the class has replaced it.
     own = [_namespace(base).get("_missing_") for base in (enum.Flag, enum.IntFlag)]
     is_plain = (
@@ -311,31 +315,40 @@ def _member(found: type, fields: dict[str, Any]) -> Any:
         and _namespace(found).get("_member_type_") in (object, int)
         and _inherited(found, "_missing_") in own
     )
-    if set(fields) != {"value"} or not is_plain or type(fields["value"]) is not int:
-        return None
+    value = fields["value"]
+    if not is_plain or type(value) is not int:
+        raise _DiffersError(
+            "flags of a metaclass or a _missing_ of its own, such as", [repr(value)]
+        )
     try:
-        return found(fields["value"])
-    except ValueError:
-        return None
+        return found(value)
+    except ValueError as error:
+        raise _DiffersError("no flags", [repr(value)]) from error
 
 
 def _made(found: type, kind: str, fields: dict[str, Any], attributes: dict[str, Any]) -> Any:
-    """Make a whole dataclass or named tuple, or tell why its class, as it is now, allows none."""
+    """Make a whole dataclass or named tuple.
+
+    Raises
+    ------
+    _DiffersError
+        Its class, as it is now, allows none.
+    """
     defaults, stored = _defaults(found, kind), attributes | fields
     unknown = [name for name in fields if name not in defaults]
     missing = [name for name in defaults if name not in stored]
     lacking = [name for name in missing if defaults[name] is dataclasses.MISSING]
     if unknown:
-        return _warn_of_change(found, "no field", unknown)
+        raise _DiffersError("no field", unknown)
     if lacking:
-        return _warn_of_change(found, "a new field, without a plain default,", lacking)
+        raise _DiffersError("a new field, without a plain default,", lacking)
     stored |= {name: defaults[name] for name in missing}
     if kind == "namedtuple":
         return tuple.__new__(found, [stored[name] for name in defaults])
     try:
         value: Any = object.__new__(found)
-    except TypeError:
-        return None
+    except TypeError as error:
+        raise _DiffersError("a base that is no plain class:", [str(error)]) from error
     own = _own_dict(value)
     for name, item in stored.items():
         slot = _inherited(found, name)
@@ -345,14 +358,15 @@ def _made(found: type, kind: str, fields: dict[str, Any], attributes: dict[str, 
             # Not by `setattr`: a property of this name would run, and a frozen class would refuse.
             own[name] = item
         else:
-            return _warn_of_change(found, "no attribute", [name])
+            raise _DiffersError("no attribute", [name])
     return value
 
 
 def _defaults(found: type, kind: str) -> dict[str, Any]:
     """Return the fields that a class has now, with their defaults; `MISSING` of those without."""
     if kind == "namedtuple":
-        given = _inherited(found, "_field_defaults") or {}
+        given = _inherited(found, "_field_defaults")
+        given = given if isinstance(given, dict) else {}
         return {name: given.get(name, dataclasses.MISSING) for name in _inherited(found, "_fields")}
     # Asked of a plain object: the class may have a metaclass that acts.
     known = _inherited(found, "__dataclass_fields__")
@@ -368,9 +382,9 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default
 
 
-def _warn_of_change(found: type, what: str, names: list[str]) -> None:
+def _warn_of_change(found: type, difference: _DiffersError) -> None:
     name = f"{_namespace(found)['__module__']}.{found.__qualname__}"
-    text = f"{name} has changed since it was stored: it has {what} {', '.join(names)}"
+    text = f"{name} has changed since it was stored: it has {difference}"
     if text not in _warned:
         _warned.add(text)
         _logger.warning("%s. What was stored is a TypedRecord", text)
@@ -382,24 +396,3 @@ def _own_dict(value: Any) -> dict[str, Any] | None:
         return None
     own: dict[str, Any] = object.__getattribute__(value, "__dict__")
     return own
-
-
-def _parts(record: TypedRecord) -> tuple[Any, ...]:
-    return record.kind, record.module, record.name, record.fields, record.attributes
-
-
-def _plain(key: str) -> str:
-    return key if key.isprintable() else repr(key)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Compare values that may hold arrays."""
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        if type(one) is not type(other):
-            return False
-        return one.dtype == other.dtype and np.array_equal(one, other)
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) and type(one) is type(other):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return bool(one == other)

@@ -10,14 +10,14 @@ import collections
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ._classes import KINDS
 from ._states import RESTORERS
 from ._text import shown
+from ._typed_record import KINDS
 from .errors import CorruptDataError
 from .types import ValueInfo
 
@@ -39,6 +39,14 @@ class Outline:
     bytes: int | None = None
     value: str | None = None
     children: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Attributed:
+    """A value, and what it has beside its content."""
+
+    value: Any
+    attributes: dict[str, Any]
 
 
 def outlined(kind: str, dtype: np.dtype[Any] | None, shape: list[int] | None, size: int) -> Outline:
@@ -77,18 +85,24 @@ class Outliner:
             dtype, shape = str(content[1]), tuple(content[2])
             # Its own bytes, also where it shares memory with others.
             return Outline("tensor", dtype, shape, math.prod(shape) * _item_size(dtype))
+        if isinstance(content, Outline):
+            # A long text or long bytes, which are not read.
+            return replace(content, type=tag)
         if tag == "pickle":
             return Outline("pickle", bytes=len(content))
         if tag == "Enum":
             module, name, member, value = content
             return Outline(f"{module}.{name}", value=shown(value if member is None else member))
         if tag == "attributes":
-            # What a value has beside its content, such as versions of modules.
-            return content[0]
+            return Attributed(*content)
         if tag in KINDS:
             module, name, fields, *attributes = content
             children = {name: item for part in (fields, *attributes) for name, item in part.items()}
             return Outline(f"{module}.{name}", children=children)
+        if tag in ("datetime", "time") and isinstance(content[2], list):
+            # A fixed offset, of which the name may be long as well.
+            offset, name = content[2][:3], content[2][3]
+            content[2] = [*offset, "…" if isinstance(name, Outline) else name]
         if tag in RESTORERS:
             return RESTORERS[tag](content)
         if tag in ("torch.Size", "torch.dtype", "torch.device"):
@@ -103,6 +117,12 @@ def rows(value: Any, path: str = "") -> list[ValueInfo]:
 
 def _rows(value: Any, path: str) -> Iterator[ValueInfo]:
     kind, content = type(value).__name__, value
+    if isinstance(value, Attributed):
+        yield from _rows(value.value, path)
+        # Of what is beside its content, such as versions of modules, the arrays alone.
+        for name, item in value.attributes.items():
+            yield from (row for row in _rows(item, _joined(path, name)) if row["shape"] is not None)
+        return
     if isinstance(value, Outline):
         if value.children is None:
             yield _row(path, value.type, value.value, value.dtype, value.shape, value.bytes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import sys
 from typing import Any
 
 from ._classes import same_everywhere
@@ -33,8 +32,7 @@ def dump(value: Any, place: str) -> bytes:
 def load(content: bytes, device: Any, path: str) -> Any:
     """Make the value that was pickled, which may run any code.
 
-    Tensors in it go to `device`; with None to where they were, or the CPU where there is no such
-    device.
+    Tensors in it go to `device`, as the ``map_location`` of ``torch.load``.
 
     Raises
     ------
@@ -46,6 +44,8 @@ def load(content: bytes, device: Any, path: str) -> Any:
     except (ProteinFlexError, MemoryError):
         raise
     except Exception as error:
+        if error is getattr(device, "error", None):
+            raise
         raise CheckpointError(
             f"{path}: a pickled value can't be loaded ({type(error).__name__}: {error})"
         ) from error
@@ -66,13 +66,4 @@ class _Unpickler(pickle.Unpickler):
     def _storage(self, content: bytes) -> Any:
         import torch
 
-        place = _place_of if self._device is None else self._device
-        return torch.load(io.BytesIO(content), map_location=place, weights_only=False)
-
-
-def _place_of(storage: Any, location: str) -> Any:
-    """Return the storage, which is on the CPU, where its device is not here; else None."""
-    torch = sys.modules["torch"]
-    kind, _, index = location.partition(":")
-    is_missing = kind == "cuda" and int(index or 0) >= torch.cuda.device_count()
-    return storage if is_missing else None
+        return torch.load(io.BytesIO(content), map_location=self._device, weights_only=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import datetime
 import pathlib
+import pickle
 import sys
 import zoneinfo
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _arrays, _classes, _pickles
+from ._typed_record import KINDS
 from ._units import refuse_subclasses, without_units
 from .errors import CheckpointError, CorruptDataError, InvalidTypeError, ProteinFlexError
 
@@ -72,7 +74,7 @@ class Reducer:
         return ("pickle", _pickles.dump(value, place), None) if self._allow_pickle else None
 
     def _reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
-        if type(value).__module__.split(".")[0] == "torch" or is_tensor(value):
+        if _is_of_torch(value) or is_tensor(value):
             return self._torch(value, place, keys)
         standard = _standard(value, place)
         if standard is not None or not self._checkpoint:
@@ -112,6 +114,9 @@ class Restorer:
     def __init__(self, storages: list[Any], device: Any, allow_pickle: bool, path: str) -> None:
         self._storages = storages
         self._device = device
+        # A `torch.device` can be called, too.
+        if callable(device) and not _is_of_torch(device):
+            self._device = _OfCaller(device)
         self._allow_pickle = allow_pickle
         self._path = path
         self._tensors: Tensors | None = None
@@ -123,12 +128,14 @@ class Restorer:
                 return self._torch(tag, content)
             if tag == "pickle":
                 return self._pickle(content)
-            if tag in _classes.KINDS:
+            if tag in KINDS:
                 return _classes.restore(tag, content)
             return RESTORERS[tag](content)
         except ProteinFlexError:
             raise
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            if error is getattr(self._device, "error", None):
+                raise
             # Content as it was stored raises none of these. Neither does a full device, which is no
             # damage of the file.
             raise CorruptDataError(
@@ -154,7 +161,30 @@ class Restorer:
                 f"{self._path} holds pickled values, which can run any code when they are loaded: "
                 "pass allow_pickle=True (in Lightning: weights_only=False) if you trust its source"
             )
-        return _pickles.load(content, self._device, self._path)
+        device = _place_of if self._device is None else self._device
+        return _pickles.load(content, device, self._path)
+
+
+def _place_of(storage: Any, location: str) -> Any:
+    """Return the storage, which is on the CPU, where its device is not here; else None."""
+    from . import _tensors
+
+    return None if _tensors.is_here(_tensors.named_device(location)) else storage
+
+
+class _OfCaller:
+    """The function that a caller gave as ``device=``: what it raises is no damage of a file."""
+
+    def __init__(self, function: Callable[[Any, str], Any]) -> None:
+        self._function = function
+        self.error: Exception | None = None
+
+    def __call__(self, storage: Any, location: str) -> Any:
+        try:
+            return self._function(storage, location)
+        except Exception as error:
+            self.error = error
+            raise
 
 
 class PlainRestorer(Restorer):
@@ -162,6 +192,11 @@ class PlainRestorer(Restorer):
 
     def _torch(self, tag: str, content: Any) -> Any:
         raise TypeError("tensors are stored in checkpoints only")
+
+
+def _is_of_torch(value: Any) -> bool:
+    # The module of a class may be anything.
+    return str(type(value).__module__).split(".")[0] == "torch"
 
 
 def is_tensor(value: Any) -> bool:
@@ -212,14 +247,24 @@ def _factory_name(value: collections.defaultdict[Any, Any], place: str) -> str:
 def _zone(zone: datetime.tzinfo | None, place: str) -> Any:
     if zone is None:
         return None
-    if isinstance(zone, zoneinfo.ZoneInfo) and zone.key is not None:
+    if type(zone) is zoneinfo.ZoneInfo and _is_of_its_key(zone):
         return zone.key
     if type(zone) is datetime.timezone:
         offset = zone.utcoffset(None)
         return [offset.days, offset.seconds, offset.microseconds, zone.tzname(None)]
     raise InvalidTypeError(
-        f"{place} has the time zone {zone!r}: expected None, a datetime.timezone or a ZoneInfo"
+        f"{place} has the time zone {zone!r}: expected None, a datetime.timezone or a "
+        "zoneinfo.ZoneInfo(key)"
     )
+
+
+def _is_of_its_key(zone: zoneinfo.ZoneInfo) -> bool:
+    """Tell whether a zone is the system's of its name: one made by `from_file` has rules of its own."""
+    try:
+        zone.__reduce__()
+    except pickle.PicklingError:
+        return False
+    return True
 
 
 def _zone_of(content: Any) -> datetime.tzinfo | None:
@@ -255,14 +300,8 @@ def _restore_time(content: list[Any]) -> datetime.time:
     return datetime.time.fromisoformat(text).replace(fold=fold, tzinfo=_zone_of(zone))
 
 
-def _restore_attributes(content: list[Any]) -> Any:
-    value, attributes = content
-    _classes.set_attributes(value, attributes)
-    return value
-
-
 RESTORERS: dict[str, Callable[[Any], Any]] = {
-    "attributes": _restore_attributes,
+    "attributes": lambda content: _classes.with_attributes(*content),
     "OrderedDict": collections.OrderedDict,
     "Counter": collections.Counter,
     "defaultdict": lambda content: collections.defaultdict(FACTORIES[content[0]], content[1]),

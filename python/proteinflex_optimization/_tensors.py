@@ -32,6 +32,12 @@ PLAIN_CLASSES = tuple(
     if kind is not None
 )
 CARRIERS = {1: torch.uint8, 2: torch.int16}
+# Views of the same memory that torch resolves as it reads them: whether one is such, and what makes
+# and unmakes it.
+FLIPS = {
+    "conj": (torch.Tensor.is_conj, torch.conj),
+    "neg": (torch.Tensor.is_neg, torch._neg_view),  # pyright: ignore[reportPrivateImportUsage]
+}
 # A trimmed storage begins at a multiple of this.
 START_ALIGNMENT = 64
 
@@ -95,7 +101,11 @@ class Storages:
         _check_class(value, place)
         _check_layout(value, place)
         _check_memory(value, place)
-        tensor = value.detach().resolve_conj().resolve_neg()
+        tensor = value.detach()
+        # What is conjugated or negated as it is read is stored as it is in memory, which others share.
+        flips = [name for name, (is_flipped, _) in FLIPS.items() if is_flipped(tensor)]
+        for name in flips:
+            tensor = FLIPS[name][1](tensor)
         storage = tensor.untyped_storage()
         # Empty storages have no address; none of them is shared.
         address = storage.data_ptr() or -len(self._storages) - 1
@@ -112,6 +122,7 @@ class Storages:
             value.requires_grad,
             type(value).__name__,
             str(value.device),
+            *flips,
         ]
 
     def arrays(self) -> list[tuple[Any, int, str | None, list[str]]]:
@@ -193,14 +204,18 @@ class Tensors:
         if tag == "torch.dtype":
             return _dtype(content)
         if tag == "torch.device":
-            return torch.device(content)
-        number, dtype_name, shape, stride, offset, requires_grad, kind, device_name = content
+            return named_device(content)
+        number, dtype_name, shape, stride, offset, requires_grad, kind, device_name, *flips = (
+            content
+        )
         dtype = _dtype(dtype_name)
         array, start = self._storages[number]
         first = _first_item(array.nbytes, start, dtype.itemsize, shape, stride, offset)
         storage = self._storage(number, self._device_for(device_name))
         tensor = torch.empty(0, dtype=dtype, device=storage.device)
         tensor.set_(storage, first, tuple(shape), tuple(stride))
+        for name in flips:
+            tensor = FLIPS[name][1](tensor)
         if kind == "Parameter":
             return torch.nn.Parameter(tensor, requires_grad=requires_grad)
         if kind == "Buffer":
@@ -219,18 +234,48 @@ class Tensors:
     def _device_for(self, name: str) -> torch.device:
         if isinstance(self._device, torch.device):
             return self._device
-        if isinstance(self._device, dict):
-            name = str(self._device.get(name, name))
-        elif self._device is not None:
+        if callable(self._device):
             # A storage without memory shows where the function moves others.
             moved = self._device(torch.UntypedStorage(0), name)
             if moved is not None:
-                return torch.device(moved.device)
-        device = torch.device(name)
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            logger.info("there is no %s here: its tensors are loaded to the CPU", name)
+                return _device_of(moved)
+        mapped = self._device.get(name) if isinstance(self._device, dict) else None
+        device = named_device(name) if mapped is None else _device(mapped)
+        if not is_here(device):
+            logger.info("there is no %s here: its tensors are loaded to the CPU", device)
             return torch.device("cpu")
         return device
+
+
+def is_here(device: torch.device) -> bool:
+    """Tell whether tensors can be on a device in this process."""
+    if device.type == "cuda":
+        return (device.index or 0) < int(torch.cuda.device_count())
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ImportError):
+        # What torch raises where it was built without it, or its driver is missing, differs by kind.
+        return False
+    return True
+
+
+def _device_of(storage: Any) -> torch.device:
+    try:
+        return torch.device(storage.device)
+    except (AttributeError, TypeError) as error:
+        raise InvalidArgumentError(
+            f"device= is a function that returned {storage!r}: expected a storage or None"
+        ) from error
+
+
+def named_device(name: str) -> torch.device:
+    """Return the device of a name that a file has."""
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"a stored value is of the device {name!r}, which torch does not know"
+        ) from error
 
 
 def _device(device: Any) -> torch.device:
@@ -264,7 +309,9 @@ def _check_memory(value: Any, place: str) -> None:
     """Refuse a tensor that is larger than its memory: reading it would read another's."""
     try:
         size = value.untyped_storage().nbytes()
-    except RuntimeError as error:  # Such as one that `torch.vmap` passes to a function.
+        value.untyped_storage().data_ptr()
+    except RuntimeError as error:
+        # Such as one that `torch.vmap` passes to a function, or of zeros that are nowhere.
         raise InvalidTypeError(
             f"{place} is a tensor without memory of its own ({error}): expected a dense tensor with data"
         ) from error

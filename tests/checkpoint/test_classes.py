@@ -406,7 +406,7 @@ def test_records_compare_copy_and_pickle():
     assert record != TypedRecord("dataclass", "m", "Other", record.fields)
     assert len({record, copy.copy(record)}) == 1
     assert record != 5
-    assert "\x1b" not in repr(TypedRecord("Enum", "m\x1b[2J", "E", {"n\x1b": "v\x1b"}))
+    assert "\x1b" not in repr(TypedRecord("dataclass", "m\x1b[2J", "E", {"n\x1b": "v\x1b"}))
 
 
 def test_a_named_tuple_s_attributes_stay_with_its_record(manager, module):

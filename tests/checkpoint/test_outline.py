@@ -2,8 +2,10 @@
 
 import collections
 import dataclasses
+import datetime
 import json
 import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -51,6 +53,34 @@ def test_arrays_and_small_values_are_listed_by_their_place(manager):
     assert rows["list"]["value"].startswith("100 values: [0, 1, 2")
     assert rows["ordered.a"]["value"] == "True"
     assert rows["empty"]["value"] == "empty"
+
+
+def test_values_of_classes_that_are_stored_as_long_texts_and_bytes_are_outlined(manager):
+    dtype = np.dtype([(f"field_{number:05d}", "f4") for number in range(3000)])
+    zone = datetime.timezone(datetime.timedelta(hours=1), "x" * 100_000)
+    state = {
+        "pickle": np.poly1d(np.arange(20_000.0)),
+        "bytearray": bytearray(100_000),
+        "path": pathlib.Path("x" * 100_000),
+        "dtype": dtype,
+        "time": datetime.time(1, tzinfo=zone),
+    }
+    rows = rows_of(manager, state, allow_pickle=True)
+    assert list(rows) == list(state)
+    assert rows["pickle"]["type"] == "pickle"
+    assert rows["pickle"]["bytes"] > 160_000
+    assert (rows["bytearray"]["type"], rows["bytearray"]["bytes"]) == ("bytearray", 100_000)
+    assert (rows["path"]["type"], rows["path"]["bytes"]) == ("Path", 100_000)
+    assert rows["dtype"]["type"] == "dtype"
+    assert rows["time"]["value"] == "01:00:00+01:00"
+
+
+def test_arrays_that_a_container_has_as_attributes_are_listed(manager):
+    state = collections.OrderedDict(x=np.zeros(3))
+    state.x, state.more, state.version = np.zeros(4), {"y": np.zeros(5)}, 1
+    path = manager.create_checkpoint("one", {"state": {"od": state}})
+    rows = [(row["path"], row["shape"]) for row in manager.outline(path)["state"]]
+    assert rows == [("od.x", (3,)), ("od.x", (4,)), ("od.more.y", (5,))]
 
 
 @pytest.mark.torch

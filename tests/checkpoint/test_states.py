@@ -185,6 +185,39 @@ def test_arrays_of_every_dtype(manager, mmap):
         assert same(array, stored), (array, stored)
 
 
+PARTS = np.dtype(("<i4", [("lo", "<i2"), ("hi", "<i2")]))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        PARTS,
+        np.dtype((np.record, [("x", "<i4"), ("y", "<f8")])),
+        np.dtype([("a", PARTS), ("b", np.dtype((np.record, [("c", PARTS, (2,))])))]),
+    ],
+    ids=["numbers with named parts", "records", "nested"],
+)
+def test_items_that_are_more_than_their_fields_keep_their_class(manager, tmp_path, dtype):
+    stored = np.frombuffer(bytes(range(5 * dtype.itemsize)), dtype)
+    handler = DataHandler(tmp_path / "cache")
+    for found in (
+        round_trip(manager, stored),
+        handler.load_data(handler.store_structure({"x": stored}, "s"))["x"],
+    ):
+        assert repr(found.dtype) == repr(dtype)
+        assert found.tobytes() == stored.tobytes()
+        assert type(found[3]) is type(stored[3])
+    assert repr(round_trip(manager, dtype)) == repr(dtype)
+
+
+def test_items_of_a_class_of_the_program_s_own_are_refused(manager):
+    class Theirs(np.record):
+        pass
+
+    with pytest.raises(InvalidTypeError, match="a dtype of the class .*Theirs"):
+        round_trip(manager, np.zeros(2, (Theirs, [("x", "<i4")])))
+
+
 def test_strided_arrays_keep_their_values(manager):
     stored = np.arange(100).reshape(10, 10)[::2, ::-3]
     np.testing.assert_array_equal(round_trip(manager, stored), stored)
@@ -359,6 +392,42 @@ def test_an_unsupported_value_is_named_and_nothing_is_written(manager, state, pl
     assert isinstance(raised.value, TypeError)
     assert manager.list_checkpoints() == []
     assert [path.name for path in manager.base_dir.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (lambda value: Frozen(1, value), "['positions']"),
+        (lambda value: Pair(1, value), "['second']"),
+        (lambda value: collections.deque([0, value]), "[1]"),
+        (lambda value: collections.defaultdict(list, a=value), "['a']"),
+        (lambda value: collections.OrderedDict(a=[value]), "['a'][0]"),
+        (lambda value: Pair(1, collections.deque([[value]])), "['second'][0][0]"),
+    ],
+)
+def test_places_and_names_of_arrays_are_those_of_the_values(manager, make, place):
+    with pytest.raises(InvalidTypeError) as raised:
+        manager.create_checkpoint("one", {"state": {"v": make(object())}})
+    assert str(raised.value).startswith(f"component_states['state']['v']{place}=<object")
+    safetensors = pytest.importorskip("safetensors.numpy")
+    path = manager.create_checkpoint("one", {"state": {"v": make(np.ones(2))}})
+    name = "v" + place.replace("']", "").replace("]", "").replace("['", ".").replace("[", ".")
+    assert list(safetensors.load_file(Path(path, "state.safetensors"))) == [name]
+
+
+def test_a_time_zone_with_rules_of_its_own_is_refused(manager):
+    class Theirs(zoneinfo.ZoneInfo):
+        pass
+
+    with Path(zoneinfo.TZPATH[0], "Asia/Tokyo").open("rb") as file:
+        own = zoneinfo.ZoneInfo.from_file(file, key="Europe/Berlin")
+    for zone in (own, Theirs("Europe/Berlin")):
+        with pytest.raises(
+            InvalidTypeError, match=r"component_states\['state'\]\[0\] has the time zone"
+        ):
+            round_trip(manager, [datetime.datetime(2026, 1, 1, tzinfo=zone)])
+    alone = datetime.time(1, tzinfo=zoneinfo.ZoneInfo.no_cache("Europe/Berlin"))
+    assert round_trip(manager, alone).tzinfo.key == "Europe/Berlin"
 
 
 def test_a_cycle_and_absurd_depth_are_refused(manager):

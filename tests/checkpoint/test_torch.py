@@ -1,11 +1,14 @@
 """Torch states: tensors of every kind, memory that is shared, models and optimizers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from proteinflex_optimization import (
     CheckpointError,
     CheckpointManager,
     CorruptDataError,
+    DataHandler,
     InvalidArgumentError,
     InvalidTypeError,
 )
@@ -113,6 +116,25 @@ def test_shared_memory_is_stored_once_and_shared_again(torch, manager):
     assert found["again"][1000] == 7
 
 
+def test_conjugated_and_negated_views_share_memory_again(torch, manager):
+    z = torch.randn(2, 3, dtype=torch.complex64)
+    views = {
+        "conj": z.conj(),
+        "mH": z.mH,
+        "imag": z.conj().imag,
+        "both": torch._neg_view(z.conj()),
+        "parameter": torch.nn.Parameter(z.conj()),
+    }
+    found = round_trip(manager, {"z": z, **views})
+    for name, view in views.items():
+        assert torch.equal(found[name], view)
+        assert (found[name].is_conj(), found[name].is_neg()) == (view.is_conj(), view.is_neg())
+        assert found[name].untyped_storage().data_ptr() == found["z"].untyped_storage().data_ptr()
+    assert found["parameter"].requires_grad
+    alone = round_trip(manager, z.conj())
+    assert torch.equal(alone, z.conj())
+
+
 def test_a_small_view_does_not_drag_its_whole_storage_along(torch, manager):
     base = torch.zeros(1_000_000)
     manager.create_checkpoint("one", {"state": {"view": base[5000:5010]}})
@@ -208,6 +230,55 @@ def test_an_unknown_device_is_not_reported_as_damage(torch, manager):
     path = manager.create_checkpoint("one", {"state": {"x": torch.arange(3.0)}})
     with pytest.raises(InvalidArgumentError, match="device='gpu7'"):
         manager.load_checkpoint(path, device="gpu7")
+    with pytest.raises(InvalidArgumentError, match="device='gpu7'"):
+        manager.load_checkpoint(path, device={"cpu": "gpu7"})
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_what_a_function_for_device_raises_is_its_caller_s(torch, manager, pickled):
+    state = {"x": torch.eye(3).to_sparse() if pickled else torch.eye(3)}
+    path = manager.create_checkpoint("one", {"state": state}, allow_pickle=pickled)
+    for wrong, error in (
+        (lambda storage, location: {"cuda:0": storage}[location], KeyError),
+        (lambda storage, location: int("x"), ValueError),
+        (lambda storage: storage, TypeError),
+    ):
+        with pytest.raises(error) as raised:
+            manager.load_checkpoint(path, device=wrong, allow_pickle=pickled)
+        assert type(raised.value) is error
+    same = manager.load_checkpoint(path, device=torch.device("cpu"), allow_pickle=pickled)
+    assert torch.equal(same["state"]["x"].to_dense(), torch.eye(3))
+
+
+def test_a_function_for_device_that_returns_no_storage_is_named(torch, manager):
+    path = manager.create_checkpoint("one", {"state": torch.eye(3)})
+    with pytest.raises(InvalidArgumentError, match="returned 'cpu': expected a storage"):
+        manager.load_checkpoint(path, device=lambda storage, location: "cpu")
+
+
+def saved_on(manager, kind, state):
+    """A checkpoint as the same call makes it on another machine: only the device's name differs."""
+    path = manager.create_checkpoint("one", {"state": state})
+    values = Path(path, "values")
+    values.write_bytes(values.read_bytes().replace(b"\xa3cpu", b"\xa3" + kind.encode()))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu", "hpu"])
+def test_tensors_of_a_kind_of_device_that_is_not_here_are_loaded_to_the_cpu(torch, manager, kind):
+    state = {"x": torch.arange(6.0), "device": torch.device("cpu")}
+    path = saved_on(manager, kind, state)
+    found = manager.load_checkpoint(path, verify=False)["state"]
+    assert found["x"].device.type == "cpu"
+    assert torch.equal(found["x"], state["x"])
+    assert found["device"].type == kind
+
+
+@pytest.mark.parametrize("is_tensor", [True, False])
+def test_a_damaged_name_of_a_device_is_damage(torch, manager, is_tensor):
+    path = saved_on(manager, "bad", torch.ones(3) if is_tensor else torch.device("cpu"))
+    with pytest.raises(CorruptDataError, match="the device 'bad'"):
+        manager.load_checkpoint(path, verify=False)
 
 
 def test_writing_into_a_mapped_tensor_never_changes_the_file(torch, manager):
@@ -312,6 +383,15 @@ def test_a_tensor_whose_memory_is_freed_while_it_is_saved_is_named(torch, manage
     with pytest.raises(InvalidArgumentError, match=r"\['state'\]\['x'\].*only 0 bytes"):
         manager.create_checkpoint("one", {"state": state}, allow_pickle=True)
     assert manager.list_checkpoints() == []
+
+
+def test_a_tensor_without_memory_is_named(torch, manager, tmp_path):
+    handler = DataHandler(tmp_path / "cache")
+    state = {"x": torch._efficientzerotensor(3)}
+    with pytest.raises(InvalidTypeError, match=r"\['x'\] is a tensor without memory"):
+        manager.create_checkpoint("one", {"state": state})
+    with pytest.raises(InvalidTypeError, match=r"\['x'\] is a tensor without memory"):
+        handler.store_structure(state, "s")
 
 
 def test_a_stored_tensor_that_reaches_outside_its_memory_is_named_with_its_file(torch):

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from proteinflex_optimization import (
     CheckpointManager,
     DataHandler,
+    InvalidArgumentError,
     InvalidTypeError,
     ProgressTracker,
     create_trajectory,
@@ -186,6 +187,12 @@ def test_keys_that_are_scalars_of_numpy_come_back_as_what_they_are_equal_to(hand
 def test_a_key_that_would_lose_what_it_is_is_refused(handler, key):
     with pytest.raises(InvalidTypeError, match=r"a key of structure_data\['a'\].*a plain str, int"):
         handler.store_structure({"a": {key: 1}}, "x")
+
+
+def test_a_dtype_whose_description_is_too_long_is_refused_with_the_limit(handler):
+    dtype = np.dtype([(f"field_{number:05d}", "f4") for number in range(3000)])
+    with pytest.raises(InvalidArgumentError, match="description takes at most 64 KiB"):
+        handler.store_structure({"x": np.zeros(2, dtype)}, "s")
 
 
 @pytest.mark.parametrize("dtype", ["S0", "U0", "V0", []], ids=str)

@@ -56,7 +56,7 @@ pub(super) fn read(layout: &Layout) -> Result<Option<u64>> {
     };
     let damaged = |reason: SettingsError| Error::Corrupt {
         path: path.clone(),
-        part: "the settings".to_owned(),
+        part: "the settings file".to_owned(),
         reason: reason.to_string(),
         remedy: "remove this file, and open the cache with the limit that it should have",
     };

@@ -79,8 +79,11 @@ impl DType {
 
     fn check(&self) -> Result<()> {
         let wrong = |expected: &str| Err(Error::argument("dtype", shorten(&self.descr), expected));
-        if self.descr.is_empty() || self.descr.len() > MAX_DESCRIPTION {
+        if self.descr.is_empty() {
             return wrong("numpy's description of a type");
+        }
+        if self.descr.len() > MAX_DESCRIPTION {
+            return wrong("a type whose description takes at most 64 KiB");
         }
         if self.item_size > i32::MAX as u64 {
             return wrong("elements smaller than 2 GiB");

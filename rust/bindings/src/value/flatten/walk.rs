@@ -38,7 +38,9 @@ enum Values<'py> {
     Items(Bound<'py, PyTuple>),
     /// The keys and values of a dict.
     Pairs(BoundDictIterator<'py>),
-    /// What a value of another class is made of.
+    /// What a value of another class is made of: its content, and attributes beside it.
+    Reduced(Bound<'py, PyTuple>),
+    /// The parts of such a content, which have no places of their own.
     Parts(Bound<'py, PyTuple>),
 }
 
@@ -155,7 +157,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                 Values::Items(items) if number < items.len() => {
                     (Step::Index(number), items.get_item(number)?)
                 }
-                Values::Parts(parts) if number < parts.len() => {
+                Values::Reduced(parts) | Values::Parts(parts) if number < parts.len() => {
                     (Step::Inside, parts.get_item(number)?)
                 }
                 Values::Pairs(pairs) => {
@@ -166,7 +168,7 @@ impl<'a, 'py> Walk<'a, 'py> {
                     self.key(&key)?;
                     (Step::Key(key), value)
                 }
-                Values::Items(_) | Values::Parts(_) => {
+                Values::Items(_) | Values::Reduced(_) | Values::Parts(_) => {
                     self.open.pop();
                     continue;
                 }
@@ -185,7 +187,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             let place: String = self.place().chars().take(80).collect();
             return Err(to_python(Error::argument(
                 format!("{place}…"),
-                format!("nested more than {MAX_DEPTH} deep"),
+                format!("nested more than {MAX_DEPTH} deep, where a dataclass counts as 3"),
                 "less depth; a value that contains itself can't be stored",
             )));
         }
@@ -260,7 +262,11 @@ impl<'a, 'py> Walk<'a, 'py> {
 
     fn items(&mut self, items: &Bound<'py, PyTuple>) -> PyResult<()> {
         self.tree.list(length(items.len(), self.name)?);
-        self.enter(Values::Items(items.clone()))
+        let is_content = matches!(self.open.last(), Some(Open { values: Values::Reduced(_), .. }));
+        self.enter(match is_content {
+            true => Values::Parts(items.clone()),
+            false => Values::Items(items.clone()),
+        })
     }
 
     fn dict(&mut self, dict: &Bound<'py, PyDict>) -> PyResult<()> {
@@ -354,7 +360,7 @@ impl<'a, 'py> Walk<'a, 'py> {
             self.tree.text(&tag);
         }
         let parts = [Some(content), attributes];
-        self.enter(Values::Parts(PyTuple::new(
+        self.enter(Values::Reduced(PyTuple::new(
             self.py,
             parts.into_iter().flatten().collect::<Vec<_>>(),
         )?))
