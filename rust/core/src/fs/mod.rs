@@ -68,7 +68,7 @@ pub(crate) use fallback::{Failure, create_with_fallback};
 pub use filesystem::FilesystemKind;
 pub(crate) use group::share;
 pub use home::expand_home;
-pub(crate) use home::{absolute, path_of};
+pub(crate) use home::{absolute, absolute_of, path_of};
 pub(crate) use in_use::{lock_shared, try_lock_exclusive};
 pub(crate) use lease::{Lease, LeaseHolder, Taking, lease_holder, remove_stale_lease};
 pub(crate) use lease_record::WriterId;
