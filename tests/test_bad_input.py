@@ -2,7 +2,9 @@
 
 import functools
 import math
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -302,6 +304,24 @@ def test_the_cache_is_where_the_variables_say_and_a_relative_place_is_ignored(
     for place, expected in (("caches", "home/.cache"), (str(tmp_path / "caches"), "caches")):
         monkeypatch.setenv("XDG_CACHE_HOME", place)
         assert DataHandler().cache_dir == tmp_path / expected / "proteinflex"
+
+
+@pytest.mark.parametrize("home", ["", "home"])
+def test_a_home_that_is_no_absolute_path_is_not_taken_for_one_here(tmp_path, monkeypatch, home):
+    for variable in ("CACHE_DIR", "GPU_STATE_DIR"):
+        monkeypatch.delenv(f"PROTEINFLEX_{variable}", raising=False)
+    for variable in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", home)
+    with pytest.raises(InvalidArgumentError, match="cache_dir=None.*nor HOME"):
+        DataHandler()
+    shared = Path("/tmp") / f"proteinflex-peaks-{os.geteuid()}"
+    before = set(shared.glob("*"))
+    GPUManager({"no home": 1}).observe("no home", 1, 1, gpu_indices=[])
+    for path in set(shared.glob("*")) - before:
+        path.unlink()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_default_cache_that_can_not_be_made_says_how_to_choose_another(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -266,3 +268,53 @@ def test_a_name_of_an_entry_may_be_a_url(tmp_path):
     frames = {"frames": np.zeros((2, 1, 3), np.float32)}
     key = handler.store_trajectory(frames, "md", structure="s3://bucket/1abc")
     assert handler.open(key).topology.n_atoms == 1
+
+
+IN_ANOTHER_LOCALE = r"""
+import os, pickle, sys
+import numpy as np
+from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker, open_trajectory
+
+place = os.path.join(sys.argv[1], os.fsdecode(b"jos\xc3\xa9"))
+manager = CheckpointManager(place)
+name = "caf\xe9"
+saved = [manager.create_checkpoint(name, {"x": 1}), manager.create_checkpoint_async("b", {}).result()]
+assert manager.latest() == saved[1]
+assert [row["path"] for row in manager.list_checkpoints()] == saved
+for path in (*saved, name, manager.base_dir / "b"):
+    manager.load_checkpoint(path)
+assert all(map(os.path.isdir, saved))
+manager.delete(name)
+manager.delete(saved[1])
+assert manager.latest() is None
+try:
+    open_trajectory(os.path.join(place, "none.fxt"))
+except OSError as error:
+    assert error.filename == os.path.join(place, "none.fxt")
+
+handler = DataHandler(os.path.join(place, "cache"))
+handler.store_trajectory({"frames": np.zeros((1, 2, 3))}, name)
+trajectory = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(handler)).open(name)))
+assert os.path.isfile(trajectory.path) and os.path.isdir(trajectory.cache_dir)
+assert len(pickle.loads(pickle.dumps(open_trajectory(trajectory.path)))) == 1
+assert os.path.isdir(handler.get_cache_stats()["cache_dir"])
+
+tracker = ProgressTracker(checkpoint_dir=os.path.join(place, "board"))
+assert os.path.isdir(tracker.checkpoint_dir)
+with pickle.loads(pickle.dumps(tracker.start_task(name, "a", 1))) as task:
+    task.update()
+tracker.close()
+reader = pickle.loads(pickle.dumps(ProgressTracker.attach(tracker.checkpoint_dir)))
+assert reader.get_progress()["completed_steps"] == 1 and os.path.isdir(reader.directory)
+"""
+
+
+def test_names_that_are_utf_8_work_where_the_locale_is_not(tmp_path):
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_ANOTHER_LOCALE, tmp_path],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

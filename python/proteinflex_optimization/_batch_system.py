@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Sequence
 from datetime import datetime
@@ -112,7 +113,7 @@ def _scontrol(arguments: list[str], timeout: float) -> str:
 
 
 def _ask(command: list[str], timeout: float) -> str:
-    return subprocess.run(
+    done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -122,4 +123,9 @@ def _ask(command: list[str], timeout: float) -> str:
         timeout=timeout,
         # Not the user's own format of times.
         env={**os.environ, "SLURM_TIME_FORMAT": "standard"},
-    ).stdout
+    )
+    # Of children that another one waits for, or nobody (SIGCHLD is ignored), Python says 0.
+    is_lost = signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL
+    if is_lost and done.stderr and not done.stdout:
+        raise subprocess.CalledProcessError(1, command, done.stdout, done.stderr)
+    return done.stdout

@@ -21,7 +21,7 @@ import stat
 import struct
 import sys
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +38,9 @@ __all__ = ["Paths", "enclosed", "fingerprint", "of_enclosed", "of_function"]
 Paths = Literal["content", "mtime"]
 
 PIECE = 1 << 20
-"""Bytes of a file or array that are read at a time."""
+"""Bytes that are read or hashed at a time: in between, signal handlers run."""
+X87_BYTES = 10
+"""Of an extended number of x86; those behind them are padding."""
 MAX_DEPTH = 100
 SPARSE_CACHES = ("_has_sorted_indices", "_has_canonical_format")
 """Attributes by which a sparse array of SciPy's remembers what was asked of it."""
@@ -113,7 +115,8 @@ class _Fingerprint:
         for part in parts:
             # Each with its length, so that no two lists of parts make the same bytes.
             digest.update(len(part).to_bytes(8, "little"))
-            digest.update(part)
+            for start in range(0, len(part), PIECE):
+                digest.update(memoryview(part)[start : start + PIECE])
         return digest.digest()
 
     def _parts(self, value: Any, place: str, above: tuple[int, ...]) -> list[Any]:
@@ -266,7 +269,8 @@ class _Fingerprint:
             plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
             shape = repr((str(plain.dtype), tuple(plain.shape))).encode()
             # By its bytes: NumPy lacks bfloat16.
-            return [shape, memoryview(plain.reshape(-1).view(torch.uint8).numpy())]
+            flat = plain.as_strided((plain.numel(),), (1,))  # One number may have any stride.
+            return [shape, _content(flat.view(torch.uint8).numpy())]
         except RuntimeError as error:
             # Nested, or without data.
             raise InvalidTypeError(
@@ -307,9 +311,33 @@ def _array(value: np.ndarray[Any, Any], place: str) -> list[Any]:
         held = (value.data, np.ma.getmask(value), value.view().fill_value)
         parts = [part for each in held for part in _array(np.asarray(each), place)]
         return [*parts, repr(value.hardmask).encode()]
+    value = np.asarray(value)
     shape = repr((describe(value.dtype), value.shape)).encode()
-    plain = np.ascontiguousarray(value)
-    return [shape, plain.reshape(-1).view(np.uint8).data if plain.nbytes else b""]
+    # By their fields: what is between these is no content.
+    fields = [part for name in value.dtype.names or () for part in _array(value[name], place)]
+    return [shape, *(fields or [_content(value)])]
+
+
+def _content(value: np.ndarray[Any, Any]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in _pieces(value):
+        digest.update(piece)
+    return digest.digest()
+
+
+def _pieces(value: np.ndarray[Any, Any]) -> Iterator[memoryview]:
+    """Yield the bytes of an array in order, without the padding of its numbers."""
+    if value.nbytes > PIECE and value.ndim:
+        rows = max(1, PIECE * len(value) // value.nbytes)
+        for start in range(0, len(value), rows):
+            yield from _pieces(value[start] if rows == 1 else value[start : start + rows])
+    elif value.nbytes:
+        plain = np.ascontiguousarray(value).reshape(-1)
+        if plain.dtype.char in "gG" and np.finfo(np.longdouble).nmant == 63:
+            native = plain.astype(plain.dtype.newbyteorder("=")).view(np.longdouble)
+            padded = native.view(np.uint8).reshape(native.size, -1)
+            plain = np.ascontiguousarray(padded[:, :X87_BYTES]).reshape(-1)
+        yield plain.view(np.uint8).data
 
 
 @functools.lru_cache(maxsize=1024)

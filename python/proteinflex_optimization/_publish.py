@@ -111,10 +111,27 @@ def published(
     publication = Publication(path, overwrite=overwrite, check_old=check_old)
     try:
         with naming(path):
-            yield publication.temporary
+            with _standard_files():
+                yield publication.temporary
             publication.publish()
     finally:
         publication.discard()
+
+
+@contextmanager
+def _standard_files() -> Iterator[None]:
+    """Keep the numbers of standard files that are closed (``>&-``) from those that are opened now.
+
+    What a library prints would be written into them.
+    """
+    held: list[int] = []
+    try:
+        while not held or held[-1] <= 2:
+            held.append(os.open(os.devnull, os.O_RDWR))
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
 
 
 def _check(target: Path, check_old: Callable[[Path], None]) -> None:

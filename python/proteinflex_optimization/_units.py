@@ -75,7 +75,7 @@ def without_units(value: Any, name: str, in_blocks: bool = False) -> Any:
 
 def has_units(value: Any) -> bool:
     """Whether it is a quantity, or a list with one anywhere in it."""
-    return _has_units(value, _classes(QUANTITIES))
+    return _has_units(unlabelled(value), _classes(QUANTITIES))
 
 
 def unlabelled(value: Any) -> Any:

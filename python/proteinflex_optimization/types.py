@@ -172,7 +172,7 @@ class UpstreamStats(TypedDict):
     """What a handler has seen of an upstream.
 
     ``url``: without credentials, or the path; ``hits``: entries that it gave, ``bytes`` of files in
-    all; ``misses``: keys that it does not have; ``errors``: failures and damaged entries;
+    all; ``misses``: what was not found there; ``errors``: failures and damaged entries;
     ``available``: false while it is left alone because it does not work.
     """
 

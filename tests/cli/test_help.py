@@ -68,6 +68,17 @@ def test_a_reader_that_goes_away_is_no_error(cache, command):
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    "command", ["cache ls --dir {}", "--help", "--version", "checkpoints --help"]
+)
+def test_output_that_can_not_be_written_is_an_error(cache, command):
+    program = f"{sys.executable} -m proteinflex_optimization"
+    command = f"{program} {command.format(cache.cache_dir)} >/dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr.splitlines()[0]
+
+
 def test_a_terminal_that_lacks_a_character_is_no_error(cache, run):
     cache.store_structure({"x": 1}, "Å\U0001f9ec")
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}

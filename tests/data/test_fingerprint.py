@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from proteinflex_optimization import InvalidTypeError, Topology
-from proteinflex_optimization._fingerprint import fingerprint
+from proteinflex_optimization._fingerprint import PIECE, _pieces, fingerprint
 
 
 class Caching:
@@ -259,3 +259,54 @@ def test_different_values_have_different_fingerprints_and_equal_ones_the_same(tm
             value,
             other,
         )
+
+
+def test_padding_between_numbers_is_no_content():
+    records, same = (np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True)) for _ in "ab")
+    records.view("u1")[1] = 7
+    longs = np.empty(3, np.longdouble)
+    longs.view("u1")[:] = 255
+    longs[:] = 1, 2, 3
+    for value, equal in (
+        (records, same),
+        (records[0], same[0]),
+        (longs, np.array([1, 2, 3], np.longdouble)),
+        (longs[::2], np.array([1, 3], np.longdouble)),
+        (longs[0], np.longdouble(1)),
+        (longs.astype(np.clongdouble), np.array([1, 2, 3], np.clongdouble)),
+    ):
+        assert fingerprint(value, "x", "content") == fingerprint(equal, "x", "content")
+    same["b"][1] = np.nextafter(0, 1)
+    assert fingerprint(records, "x", "content") != fingerprint(same, "x", "content")
+    assert fingerprint(longs, "x", "content") != fingerprint(longs[::-1], "x", "content")
+
+
+def test_arrays_of_any_layout_are_hashed_in_pieces():
+    numbers = np.arange(3 * PIECE // 8 + 1.0)
+    arrays = [
+        numbers,
+        numbers[::2],
+        numbers[:-1].reshape(-1, 3).T,
+        numbers[None, ::-1],
+        numbers[:0],
+    ]
+    arrays += [np.broadcast_to(numbers[7], (PIECE, 1)), np.float32(1)]
+    for array in arrays:
+        pieces = [piece.tobytes() for piece in _pieces(np.asarray(array))]
+        assert b"".join(pieces) == array.tobytes()
+        assert max(map(len, pieces), default=0) <= PIECE
+
+
+@pytest.mark.torch
+def test_tensors_of_one_number_and_of_parts_of_complex_ones_count_by_content():
+    torch = pytest.importorskip("torch")
+    pair = torch.tensor([1 + 2j, 3 + 4j])
+    for tensor, equal in (
+        (torch.arange(10.0)[3::10], torch.tensor([3.0])),
+        (pair[:1].imag, torch.tensor([2.0])),
+        (torch.stack([pair, pair]).conj()[:, 0], torch.tensor([1 - 2j, 1 - 2j])),
+        (torch.zeros(2, 0, 3), torch.zeros(2, 0, 3)),
+        (torch.arange(6.0).reshape(2, 3).T[1], torch.tensor([1.0, 4.0])),
+        (torch.arange(6.0)[2], torch.tensor(2.0)),
+    ):
+        assert fingerprint(tensor, "x", "content") == fingerprint(equal, "x", "content")

@@ -411,3 +411,32 @@ def test_a_child_that_is_forked_by_a_generator_does_not_remove_the_file_of_its_p
         os._exit(0 if os.getpid() != parent else 1)
     assert found["frames"].shape == (2, 4, 3)
     assert len(handler.keys()) == 1
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+from proteinflex_optimization import DataHandler
+
+handler = DataHandler(sys.argv[1])
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+value = np.random.default_rng(0).normal(size=(1000, 100, 3))
+assert handler.get_or_compute("x", lambda: {"a": value})["a"].tobytes() == value.tobytes()
+found = handler.get_or_compute("x", lambda: {"frames": value}, kind="trajectory")
+assert found["frames"].tobytes() == value.tobytes()
+try:
+    handler.get_or_compute("y", lambda: {"frames": iter(value)}, kind="trajectory")
+except OSError as error:
+    print(error)
+assert handler.keys() == []
+"""
+
+
+def test_a_value_beyond_the_limit_of_the_size_of_files_is_returned(tmp_path):
+    """That of files in memory as well."""
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the value is returned and not stored: [Errno 27] File too large") == 2
+    assert "File too large" in done.stdout, "a part of what a generator made is no value"

@@ -8,6 +8,7 @@ import xarray
 from models.optimization import DataHandler
 from openmm import Vec3
 from openmm import unit as u
+from proteinflex_optimization import create_trajectory, open_trajectory
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 
 UREG = pint.UnitRegistry()
@@ -162,6 +163,27 @@ def test_numbers_with_and_without_units_are_refused_wherever_each_is(handler, un
         with pytest.raises(InvalidArgumentError, match="positions.*with and without units"):
             handler.store_structure({"positions": frames}, "s")
     assert len(handler) == 0
+
+
+@NM_LIBRARIES
+def test_a_writer_refuses_numbers_with_and_without_units_in_one_field(handler, tmp_path, unit):
+    frames, time = np.ones((1, 2, 3)), np.array([1.0])
+    # The fields of one frame may differ, those of all frames may not.
+    first = {"frames": frames * unit, "time": time}
+    writers = [handler.trajectory_writer("t"), create_trajectory(tmp_path / "run.fxt")]
+    for writer in writers:
+        with writer:
+            with pytest.raises(InvalidArgumentError, match="time"):
+                writer.append(frames, time=[1.0, 2.0])  # Says nothing of those to come.
+            writer.append(**first)
+            for other in ({"frames": frames}, {"time": time * u.picosecond}):
+                with pytest.raises(
+                    InvalidArgumentError, match=r"with and without units.*all frames"
+                ):
+                    writer.append(**{**first, **other})
+            writer.append(**first)
+    for stored in (handler.open("t"), open_trajectory(tmp_path / "run.fxt")):
+        np.testing.assert_array_equal(stored[:], np.full((2, 2, 3), 10.0))
 
 
 def test_lists_without_units_may_be_nested_as_deeply_as_without_libraries_of_units(handler):

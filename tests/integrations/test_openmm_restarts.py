@@ -424,6 +424,11 @@ def test_what_is_no_saved_run_is_refused():
         load_run({**state, "format": 2})
     with pytest.raises(CorruptDataError, match="integrator of the saved run is damaged"):
         load_run({**state, "integrator": b"\x00"})
+    for name in state.keys() - {"format", "time"}:
+        with pytest.raises(InvalidArgumentError, match=f"state: '{name}' is of type NoneType"):
+            load_run({**state, name: None})
+        with pytest.raises(InvalidArgumentError, match=f"state: '{name}' is not there"):
+            load_run({key: part for key, part in state.items() if key != name})
 
 
 def test_the_newest_checkpoint_that_is_whole_is_loaded(manager, caplog):

@@ -208,6 +208,28 @@ SEVERE = {"trickle": {"size": 1}, "other_bytes": {"at": 70}}
 """Slower than the time-out; in the header of the first record."""
 
 
+@pytest.mark.parametrize("served", ["http"], indirect=True)
+@pytest.mark.parametrize(
+    ("fault", "how", "outcome"),
+    [
+        ("status", {"code": 404}, FileNotFoundError),
+        ("status", {"code": 403}, PermissionError),
+        ("status", {"code": 500}, RemoteError),
+        ("reset", {}, RemoteError),
+    ],
+)
+def test_what_a_server_says_is_told_by_a_file_system_of_the_web_too(served, fault, how, outcome):
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("aiohttp")
+    web = fsspec.filesystem("http", skip_instance_cache=True)
+    trajectory = open_trajectory(served.url, store=web)
+    served.gate.inject(fault, **how)
+    for call in (lambda: trajectory[:], lambda: open_trajectory(served.url, store=web)):
+        with pytest.raises(outcome) as raised:
+            call()
+        assert outcome is not RemoteError or str(how.get("code", "")) in str(raised.value)
+
+
 @pytest.mark.parametrize(("served", "fault"), by_server(OPENING), indirect=["served"])
 def test_what_never_gets_better_is_an_error_in_time(served, monkeypatch, fault):
     # What is said at once may take a busy server longer than that.

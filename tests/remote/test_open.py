@@ -138,6 +138,8 @@ def test_names_in_urls_of_the_web_are_encoded(http_server):
 
 def test_stores_that_the_caller_made_are_read(bucket, tmp_path):
     import fsspec
+    from fsspec.implementations.reference import ReferenceFileSystem
+    from obstore.fsspec import FsspecStore
     from obstore.store import S3Store
 
     path = tmp_path / "run.fxt"
@@ -148,6 +150,21 @@ def test_stores_that_the_caller_made_are_read(bucket, tmp_path):
     assert_equal(open_trajectory("runs/run.fxt", store=given))
     files = fsspec.filesystem("file")
     assert_equal(open_trajectory(str(path), store=files))
+    assert_equal(open_trajectory(str(path), store=FsspecStore("file")))
+    references = ReferenceFileSystem({"run.fxt": [f"file://{path}"]}, fs=files)
+    assert_equal(open_trajectory("run.fxt", store=references))
+
+
+def test_a_file_system_that_tells_no_size_is_named(tmp_path):
+    local = pytest.importorskip("fsspec.implementations.local").LocalFileSystem
+
+    class Sizeless(local):
+        def info(self, *arguments, **options):
+            return {**super().info(*arguments, **options), "size": None}
+
+    (tmp_path / "run.fxt").write_bytes(stored())
+    with pytest.raises(RemoteError, match=r"does not tell its size.*run\.fxt"):
+        open_trajectory(str(tmp_path / "run.fxt"), store=Sizeless(skip_instance_cache=True))
 
 
 def test_opening_takes_two_requests_however_long_the_file_is(http_server):

@@ -1,6 +1,8 @@
 """What a job of a batch system can rely on: its time limit, and who made what it keeps."""
 
+import contextlib
 import os
+import signal
 import time
 from datetime import datetime, timedelta
 
@@ -153,6 +155,24 @@ def test_why_a_job_is_not_requeued_is_said(slurm, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID")
     with pytest.raises(ProteinFlexError, match="only jobs of SLURM"):
         StopRequest().requeue()
+
+
+def take_status(*_):
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, take_status])
+def test_a_requeue_is_refused_though_others_take_the_status_of_children(slurm, handler):
+    slurm.says("", "echo Requested operation is presently disabled >&2; exit 1")
+    before = signal.signal(signal.SIGCHLD, handler)
+    try:
+        with pytest.raises(ProteinFlexError, match="requeue 17: Requested operation is presently"):
+            StopRequest().requeue()
+        slurm.says("")
+        StopRequest().requeue()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_checkpoints_and_boards_keep_the_job_that_made_them(slurm, tmp_path, monkeypatch):

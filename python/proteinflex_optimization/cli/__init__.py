@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from proteinflex_optimization import ProteinFlexError, __version__
 from proteinflex_optimization._system_errors import is_of_system
@@ -47,6 +47,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with status 2 and the usage."""
         super().error(printable(redacted(message)))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print: argparse says nothing where standard output can't be written."""
+        if message and file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
 
 
 def build_parser() -> argparse.ArgumentParser:

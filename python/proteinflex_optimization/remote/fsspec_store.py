@@ -6,6 +6,7 @@ from it, and then by its version.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import re
@@ -40,14 +41,17 @@ class FsspecStore:
     def __init__(self, url: str, filesystem: Any) -> None:
         self.is_given = True
         self._filesystem = filesystem
-        self._root = str(filesystem._strip_protocol(url)).rstrip("/")
+        root = str(filesystem._strip_protocol(url))
+        self._root = root.rstrip("/")
+        # Not every one takes "/name" for "name".
+        self._above = f"{self._root}/" if root else ""
         self.url = without_credentials(url).rstrip("/")
 
     def head(self, name: str) -> ObjectInfo:
         """Return what the file system says of an object."""
         with self._errors(name):
             self._filesystem.invalidate_cache(self._root)
-            return _info(name, self._filesystem.info(self._path(name)))
+            return self._info(name, self._filesystem.info(self._path(name)))
 
     def read(self, name: str, start: int, end: int, version: str | None) -> memoryview:
         """Return exactly these bytes of an object; `version` can't be asked for."""
@@ -77,7 +81,7 @@ class FsspecStore:
         for path, details in sorted(found.items()):
             name = path.removeprefix(self._root).lstrip("/")
             if name.startswith(prefix):
-                yield _info(name, details)
+                yield self._info(name, details)
 
     def create(self, name: str, path: Path, progress: Progress | None = None) -> ObjectInfo:
         """Store the file at `path` where there is no object of that name."""
@@ -154,7 +158,22 @@ class FsspecStore:
         )
 
     def _path(self, name: str) -> str:
-        return f"{self._root}/{name}".rstrip("/") if name else self._root
+        return f"{self._above}{name}".rstrip("/") if name else self._root
+
+    def _info(self, name: str, details: dict[str, Any]) -> ObjectInfo:
+        size = details.get("size")
+        if size is None:
+            raise RemoteError(
+                errno.EIO, "the file system does not tell its size", self._shown(name)
+            )
+        version = next(
+            (str(details[key]) for key in ("ETag", "etag", "e_tag", "md5") if details.get(key)),
+            None,
+        )
+        modified = details.get("LastModified", details.get("last_modified"))
+        if version is None and (modified or details.get("mtime")):
+            version = f"{modified or details['mtime']} {size}"
+        return ObjectInfo(name, int(size), version, modified)
 
     def _shown(self, name: str) -> str:
         return f"{self.url}/{name}".rstrip("/")
@@ -167,10 +186,17 @@ class _Errors(Translation):
     """Of file systems."""
 
     def translate(self, error: Exception, text: str) -> None:
+        cause = error.__cause__
+        if isinstance(cause, Exception) and _is_of_connection(cause):
+            # The file system of the web takes whatever goes wrong for an object that is not there.
+            error, text = cause, without_credentials(str(cause))
         text = text.partition("\n")[0]
-        if isinstance(error, FileNotFoundError):
+        status = getattr(error, "status", None) if _is_of_connection(error) else None
+        if status is not None:
+            text = f"{status} {getattr(error, 'message', '')}"
+        if isinstance(error, FileNotFoundError) or status in (404, 410):
             raise FileNotFoundError(errno.ENOENT, "there is no such object", self.shown) from None
-        if isinstance(error, PermissionError):
+        if isinstance(error, PermissionError) or status in (401, 403):
             raise PermissionError(errno.EACCES, f"access is denied: {text}", self.shown) from None
         # Each library has its own: nothing else tells them from those of a connection.
         text = f"{type(error).__name__}: {text}"
@@ -178,18 +204,13 @@ class _Errors(Translation):
         raise RemoteError(number or errno.EIO, text, self.shown) from None
 
 
+def _is_of_connection(error: Exception) -> bool:
+    is_of_aiohttp = type(error).__module__.partition(".")[0] == "aiohttp"
+    return is_of_aiohttp or isinstance(error, (TimeoutError, asyncio.TimeoutError))
+
+
 def _publishes_whole(filesystem: Any) -> bool:
     while hasattr(inner := getattr(filesystem, "fs", None), "protocol"):
         filesystem = inner  # Of a wrapper.
     protocol = filesystem.protocol
     return not WHOLE.isdisjoint((protocol,) if isinstance(protocol, str) else protocol)
-
-
-def _info(name: str, details: dict[str, Any]) -> ObjectInfo:
-    version = next(
-        (str(details[key]) for key in ("ETag", "etag", "e_tag", "md5") if details.get(key)), None
-    )
-    modified = details.get("LastModified", details.get("last_modified"))
-    if version is None and (modified or details.get("mtime")):
-        version = f"{modified or details['mtime']} {details['size']}"
-    return ObjectInfo(name, int(details["size"]), version, modified)

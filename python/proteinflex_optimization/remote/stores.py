@@ -112,15 +112,16 @@ def open_store(url: str, store: Any = None) -> Store:
                 "store in memory"
             )
         return ObstoreStore(url)
+    # First: obstore has one as well.
+    if hasattr(store, "cat_file") and hasattr(store, "info"):
+        from .fsspec_store import FsspecStore
+
+        return FsspecStore(url, store)
     root = type(store).__module__.partition(".")[0]
     if root == "obstore" or hasattr(store, "client_options"):
         from .obstore_store import ObstoreStore
 
         return ObstoreStore(url, store)
-    if hasattr(store, "cat_file") and hasattr(store, "info"):
-        from .fsspec_store import FsspecStore
-
-        return FsspecStore(url, store)
     raise InvalidTypeError(
         f"store is of type {type(store).__name__} for {without_credentials(url)!r}: expected a store "
         "of obstore or a file system of fsspec"

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._arguments import path_text
@@ -52,24 +53,28 @@ class Tier:
         """Whether it is broken and not asked at present."""
         return self._is_broken and time.monotonic() < self._asked_again_at
 
-    def head(self, key: str) -> ObjectInfo | None:
-        """Return what it has under a key; None where it has nothing that can be used."""
-        if self.is_left_alone:
-            return None
-        name = object_name(key)
-        try:
-            shown = f"{self.source.url}/{name}"
-            info = within(LOOKUP_SECONDS, shown, lambda: self.source.head(name))
-        except FileNotFoundError:
+    def find(self, *keys: str) -> list[tuple[str, ObjectInfo]]:
+        """Return what it has that can be used, of keys of which one is meant."""
+        found: list[tuple[str, ObjectInfo]] = []
+        missing = 0
+        for key in keys:
+            if self.is_left_alone:
+                break
+            name = object_name(key)
+            try:
+                shown = f"{self.source.url}/{name}"
+                info = within(LOOKUP_SECONDS, shown, partial(self.source.head, name))
+            except FileNotFoundError:
+                missing += 1
+            except Exception as error:
+                self.failed(error)
+                continue
+            else:
+                if self._damaged.get(name) != info:
+                    found.append((key, info))
             self._is_broken = False
-            self.misses += 1
-            return None
-        except Exception as error:
-            self.failed(error)
-            return None
-        self._is_broken = False
-        known = self._damaged.get(name)
-        return None if known == info else info
+        self.misses += 0 < missing == len(keys)
+        return found
 
     def failed(self, error: Exception) -> None:
         """Count an error; where the tier is broken, leave it alone for a while."""

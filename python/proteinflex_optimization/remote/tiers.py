@@ -94,8 +94,7 @@ class Tiers:
             except InvalidArgumentError:
                 return  # No id, and so of nothing.
         for tier in self.tiers:
-            heads = [(key, tier.head(key)) for key in keys]
-            found = [(key, info) for key, info in heads if info is not None]
+            found = tier.find(*keys)
             if len(found) > 1:
                 raise InvalidArgumentError(
                     f"{name!r} may mean more than one entry of {tier.source.url}: "
@@ -174,9 +173,9 @@ class Tiers:
                 return Copied.HERE
             try:
                 is_copied = self._copy(handler, tier, key, info, check)
-                if not is_copied and (newer := tier.head(key)) is not None:
+                if not is_copied and (newer := tier.find(key)):
                     # Replaced while it was read.
-                    is_copied = self._copy(handler, tier, key, newer, check)
+                    is_copied = self._copy(handler, tier, key, newer[0][1], check)
             except AbandonedError:
                 raise
             except Exception as error:

@@ -1,5 +1,8 @@
 //! Frames that are appended to a trajectory, with the fields beside them.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use numpy::PyUntypedArrayMethods;
 use proteinflex_core::trajectory::FieldSpec;
 use proteinflex_core::{Error, Result};
@@ -7,12 +10,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::error::to_python;
-use crate::fields::{FRAMES, FieldData, one_or_more, with_one_frame};
+use crate::fields::{FRAMES, FieldData, has_units, one_or_more, with_one_frame};
 
 /// The arguments of `append`, checked against each other.
 pub struct AppendedFrames<'py> {
     pub n_frames: u64,
     fields: Vec<FieldData<'py>>,
+    /// Which of the fields were given with units.
+    have_units: Vec<bool>,
 }
 
 impl<'py> AppendedFrames<'py> {
@@ -25,6 +30,7 @@ impl<'py> AppendedFrames<'py> {
         let block = one_or_more(given)?;
         block.check_frames("frames")?;
         let shape = block.array.shape().to_vec();
+        let mut have_units = vec![has_units(frames)?];
         let mut fields = vec![block];
         for (name, value) in per_frame.into_iter().flat_map(|fields| fields.iter()) {
             let name: String = name.extract()?;
@@ -38,9 +44,10 @@ impl<'py> AppendedFrames<'py> {
                 let expected = format!("{} values, one per frame", shape[0]);
                 return Err(to_python(Error::argument(name, found, expected)));
             }
+            have_units.push(has_units(&value)?);
             fields.push(field);
         }
-        Ok(Self { n_frames: shape[0] as u64, fields })
+        Ok(Self { n_frames: shape[0] as u64, fields, have_units })
     }
 
     pub fn specs(&self) -> PyResult<Vec<FieldSpec>> {
@@ -49,6 +56,33 @@ impl<'py> AppendedFrames<'py> {
 
     pub fn bytes(&self) -> PyResult<Vec<&[u8]>> {
         self.fields.iter().map(FieldData::bytes).collect()
+    }
+}
+
+/// Which fields a writer was given with units: of one field all frames are, or none.
+#[derive(Default)]
+pub struct UnitsSoFar(Mutex<BTreeMap<String, bool>>);
+
+impl UnitsSoFar {
+    /// Appends frames, by a call that may fail, where none before them contradict their units.
+    pub fn append(
+        &self,
+        given: &AppendedFrames<'_>,
+        append: impl FnOnce() -> PyResult<()>,
+    ) -> PyResult<()> {
+        let names = || given.fields.iter().map(|field| &field.name).zip(&given.have_units);
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = {
+            let known = known();
+            names().find(|(name, has)| known.get(*name).is_some_and(|known| known != *has))
+        };
+        if let Some((name, _)) = other {
+            let found = "numbers with and without units";
+            return Err(to_python(Error::argument(name, found, "one or the other in all frames")));
+        }
+        append()?;
+        known().extend(names().map(|(name, has)| (name.clone(), *has)));
+        Ok(())
     }
 }
 

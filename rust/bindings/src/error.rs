@@ -6,6 +6,7 @@ use pyo3::exceptions::{PyException, PyMemoryError, PyOSError};
 use pyo3::prelude::*;
 
 use crate::hooks::exception;
+use crate::path::PathText;
 
 /// Turns an error of the core into a Python exception, for `map_err`.
 pub fn to_python(error: Error) -> PyErr {
@@ -37,12 +38,12 @@ pub fn by_reference(error: &Error) -> PyErr {
             // `OSError(errno, text, path)` makes the right subclass: FileNotFoundError and so on.
             let text = format!("{} (cannot {action})", strip_code(source));
             // The path as its bytes, so that it still leads to the file; Python shows it by `repr`.
-            return PyOSError::new_err((code, text, path.as_os_str().to_owned()));
+            return PyOSError::new_err((code, text, PathText(path.clone())));
         }
         if let Error::NoSpace { path, .. } = error {
             // Nothing was tried yet, so the system has said nothing.
             let text = printable(&error.to_string()).into_owned();
-            return PyOSError::new_err((NO_SPACE, text, path.as_os_str().to_owned()));
+            return PyOSError::new_err((NO_SPACE, text, PathText(path.clone())));
         }
         if let Error::OutOfMemory { .. } = error {
             return PyMemoryError::new_err(error.to_string());

@@ -250,6 +250,14 @@ pub fn is_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     hook(value.py(), "is_tensor")?.call1((value,))?.extract()
 }
 
+/// Whether a value is a quantity with a unit, or a list with one in it.
+pub fn has_units(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if value.is_instance_of::<PyUntypedArray>() {
+        return Ok(false);
+    }
+    hook(value.py(), "has_units")?.call1((value,))?.extract()
+}
+
 /// Replaces quantities with units by plain numbers in the units of their fields, and arrays of other
 /// libraries by NumPy's, but for one that is read `in_blocks`.
 pub fn without_units(data: &Bound<'_, PyDict>, in_blocks: Option<&str>) -> PyResult<()> {

@@ -1,6 +1,5 @@
 //! What the core knows about file systems.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use proteinflex_core::fs::{self, FilesystemKind};
@@ -9,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::argument;
 use crate::error::to_python;
+use crate::path::PathText;
 
 /// Whether a directory is on a file system that is known to be of this host alone.
 ///
@@ -30,7 +30,6 @@ pub fn is_local_filesystem(py: Python<'_>, directory: &Bound<'_, PyAny>) -> PyRe
 /// The path that is meant by one that a user has written: a leading `~` is a home directory.
 #[catch_panics]
 #[pyfunction]
-pub fn expand_home(py: Python<'_>, name: &str, path: PathBuf) -> PyResult<OsString> {
-    let expanded = py.detach(|| fs::expand_home(name, &path)).map_err(to_python)?;
-    Ok(expanded.into_os_string())
+pub fn expand_home(py: Python<'_>, name: &str, path: PathBuf) -> PyResult<PathText<PathBuf>> {
+    py.detach(|| fs::expand_home(name, &path)).map(PathText).map_err(to_python)
 }

@@ -23,6 +23,7 @@ mod interrupt;
 mod late;
 mod logger;
 mod panics;
+mod path;
 mod progress;
 mod timestamp;
 mod topology;

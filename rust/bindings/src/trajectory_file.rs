@@ -12,7 +12,7 @@ use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::appended::{AppendedFrames, in_order};
+use crate::appended::{AppendedFrames, UnitsSoFar, in_order};
 use crate::argument;
 use crate::data_handler::{checked_id, precision_of, profile_of};
 use crate::error::{closed, in_use, to_python};
@@ -30,6 +30,7 @@ pub struct TrajectoryFileWriter {
     header: EntryHeader,
     encoding: Encoding,
     state: Mutex<State>,
+    units: UnitsSoFar,
     /// The process whose file it is: a forked child has a copy of this object, too.
     process: u32,
 }
@@ -113,7 +114,8 @@ impl TrajectoryFileWriter {
         };
         let file = py.detach(create).map_err(to_python)?;
         let state = Mutex::new(State::New(file, None));
-        Ok(Self { path, header, encoding, state, process: std::process::id() })
+        let (units, process) = (UnitsSoFar::default(), std::process::id());
+        Ok(Self { path, header, encoding, state, units, process })
     }
 
     /// Keep a topology with the frames, of which there is none yet: bytes from `encode_topology`.
@@ -171,7 +173,9 @@ impl TrajectoryFileWriter {
             let ordered = in_order(writer.fields(), &specs, &bytes)?;
             writer.append(n_frames, &ordered)
         };
-        if is_long { interruptible(py, append) } else { py.detach(append).map_err(to_python) }
+        self.units.append(&given, || {
+            if is_long { interruptible(py, append) } else { py.detach(append).map_err(to_python) }
+        })
     }
 
     /// Frames so far.

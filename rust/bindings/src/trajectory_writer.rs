@@ -14,7 +14,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::appended::{AppendedFrames, in_order};
+use crate::appended::{AppendedFrames, UnitsSoFar, in_order};
 use crate::argument::{self, DEFAULT, Optional};
 use crate::array;
 use crate::error::{closed, in_use, to_python, warn};
@@ -38,6 +38,7 @@ pub struct TrajectoryWriter {
     data_id: String,
     state: Mutex<State>,
     returned: Condvar,
+    units: UnitsSoFar,
     /// The process whose trajectory it is: a forked child has a copy of this object, too.
     process: u32,
 }
@@ -103,7 +104,8 @@ impl TrajectoryWriter {
     pub fn new(cache: Arc<Cache>, live: EntryInProgress) -> Self {
         let (key, data_id) = (live.key().to_string(), live.data_id().to_owned());
         let (state, returned) = (Mutex::new(State::Open(live)), Condvar::new());
-        Self { cache, key, data_id, state, returned, process: std::process::id() }
+        let (units, process) = (UnitsSoFar::default(), std::process::id());
+        Self { cache, key, data_id, state, returned, units, process }
     }
 
     fn warn_of_lost_frames(&self, py: Python<'_>, error: impl Display) -> PyResult<()> {
@@ -267,10 +269,10 @@ impl TrajectoryWriter {
             }
             writer.append(n_frames, &ordered)
         };
-        match self.appends_long(n_frames, raw_bytes) {
+        self.units.append(&given, || match self.appends_long(n_frames, raw_bytes) {
             true => self.with_long(py, append),
             false => self.with(py, append),
-        }
+        })
     }
 
     /// Make all frames so far durable: no crash loses them.

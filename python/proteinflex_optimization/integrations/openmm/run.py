@@ -44,6 +44,19 @@ COMPRESSION = 1
 CODE = re.compile(r"""type\s*=\s*["'](?:PythonForce\b|[^"']*&)""")
 """A force whose XML holds a pickled function, which OpenMM would load and run; or a type that is written
 with entities, as OpenMM never does, and may be one."""
+PARTS: dict[str, type] = {
+    "openmm": str,
+    "platform": str,
+    "properties": Mapping,
+    "step": int,
+    "system": bytes,
+    "integrator": bytes,
+    "state": bytes,
+    "topology": Mapping,
+    "checkpoint": bytes,
+    "trajectories": Mapping,
+}
+"""What `load_run` needs of a saved run."""
 TOLERANCE = 1e-5
 """In nm and nm/ps, between the two forms of one state; a checkpoint that was cut is off by far more."""
 
@@ -327,6 +340,12 @@ def _check_format(state: Any) -> None:
             f"the saved run has format {state['format']}, newer than {FORMAT}: "
             "upgrade proteinflex-optimization"
         )
+    for name, kind in PARTS.items():
+        if not isinstance(state.get(name), kind):
+            found = f"is of type {type(state[name]).__name__}" if name in state else "is not there"
+            raise InvalidArgumentError(
+                f"state: {name!r} {found}; expected what save_run returned, with all of its parts"
+            )
 
 
 def _platform(wanted: Any, saved: str) -> Any:

@@ -1,6 +1,5 @@
 //! Checkpoints that several processes make together.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +14,7 @@ use super::state::State;
 use crate::argument;
 use crate::error::to_python;
 use crate::interrupt::interruptible;
+use crate::path::{PathObject, PathText};
 
 /// A checkpoint that several processes make together.
 #[pyclass(frozen, name = "_SharedCheckpoint", module = "proteinflex_optimization._native")]
@@ -33,9 +33,9 @@ impl SharedCheckpoint {
 impl SharedCheckpoint {
     /// The directory that its files are written to; None once it was published or abandoned.
     #[getter]
-    fn directory(&self) -> Option<PathBuf> {
+    fn directory(&self) -> Option<PathObject<PathBuf>> {
         let new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
-        new.as_ref().map(|new| new.path().to_owned())
+        new.as_ref().map(|new| PathObject(new.path().to_owned()))
     }
 
     /// Remove what was written.
@@ -91,7 +91,7 @@ impl CheckpointManager {
         py: Python<'_>,
         shared: &SharedCheckpoint,
         partials: Vec<Vec<u8>>,
-    ) -> PyResult<OsString> {
+    ) -> PyResult<PathText<PathBuf>> {
         let partials = partials
             .iter()
             .map(|partial| PartialManifest::from_bytes(partial))
@@ -100,6 +100,6 @@ impl CheckpointManager {
         let new =
             shared.take().ok_or_else(|| to_python(CheckpointError::AlreadyFinished.into()))?;
         let path = interruptible(py, || self.store.publish(new, partials))?;
-        Ok(path.into_os_string())
+        Ok(PathText(path))
     }
 }

@@ -1,6 +1,5 @@
 //! The checkpoints that there are.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use proteinflex_core::checkpoint::{CheckpointInfo, Problem};
@@ -12,6 +11,7 @@ use super::manager::CheckpointManager;
 use crate::argument;
 use crate::batch_system;
 use crate::interrupt::interruptible;
+use crate::path::PathText;
 use crate::timestamp::timestamp;
 
 #[catch_panics]
@@ -49,9 +49,9 @@ impl CheckpointManager {
     /// OSError
     ///     The system does not let a newer one be read, as while a file server does not answer:
     ///     likewise.
-    fn latest(&self, py: Python<'_>) -> PyResult<Option<OsString>> {
+    fn latest(&self, py: Python<'_>) -> PyResult<Option<PathText<PathBuf>>> {
         let latest = interruptible(py, || self.store.latest())?;
-        Ok(latest.map(PathBuf::into_os_string))
+        Ok(latest.map(PathText))
     }
 
     /// Remove a checkpoint.
@@ -75,7 +75,7 @@ impl CheckpointManager {
 fn describe<'py>(py: Python<'py>, info: &CheckpointInfo) -> PyResult<Bound<'py, PyDict>> {
     let row = PyDict::new(py);
     row.set_item("checkpoint_id", &info.checkpoint_id)?;
-    row.set_item("path", info.path.as_os_str())?;
+    row.set_item("path", PathText(&info.path))?;
     row.set_item("created_at", timestamp(py, info.created_at as f64 / 1e9)?)?;
     let manifest = info.manifest.as_ref().ok();
     row.set_item("size_bytes", manifest.map_or(0, |manifest| manifest.size()))?;

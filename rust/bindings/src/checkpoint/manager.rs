@@ -16,6 +16,7 @@ use crate::argument::{self, DEFAULT, Optional};
 use crate::error::by_reference;
 use crate::interrupt::interruptible;
 use crate::late::Late;
+use crate::path::PathObject;
 
 /// Checkpoints that are whole or absent, verified when they are loaded.
 ///
@@ -155,8 +156,8 @@ impl CheckpointManager {
 
     /// The directory.
     #[getter]
-    fn base_dir(&self) -> &Path {
-        self.store.base_dir()
+    fn base_dir(&self) -> PathObject<&Path> {
+        PathObject(self.store.base_dir())
     }
 
     fn __repr__(&self) -> String {

@@ -1,6 +1,5 @@
 //! Checkpoints that are made in the background.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use pyo3::prelude::*;
 
 use crate::argument;
 use crate::error::{by_reference, to_python};
+use crate::path::PathText;
 
 /// A checkpoint that is being made in the background.
 #[pyclass(frozen, module = "proteinflex_optimization._native")]
@@ -56,11 +56,15 @@ impl PendingCheckpoint {
     /// TimeoutError
     ///     It took longer than `timeout` seconds; it goes on.
     #[pyo3(signature = (timeout=None))]
-    fn result(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<OsString> {
+    fn result(
+        &self,
+        py: Python<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PathText<PathBuf>> {
         let timeout = timeout.map(argument::seconds).transpose()?;
         self.pending.wait(py, timeout)?;
         match self.pending.made() {
-            Some(made) => made.map(PathBuf::into_os_string).map_err(|error| by_reference(&error)),
+            Some(made) => made.map(PathText).map_err(|error| by_reference(&error)),
             None => {
                 let seconds = timeout.unwrap_or_default();
                 let text = format!("the checkpoint is not done after {seconds} s; it goes on");

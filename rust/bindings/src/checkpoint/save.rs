@@ -1,7 +1,7 @@
 //! Saving: at once, or in the background.
 
-use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use proteinflex_core::checkpoint::StagedState;
@@ -16,6 +16,7 @@ use super::state::State;
 use crate::argument::{DEFAULT, Optional};
 use crate::error::to_python;
 use crate::interrupt::{DURABLE, sized};
+use crate::path::PathText;
 
 #[catch_panics]
 #[pymethods]
@@ -62,7 +63,7 @@ impl CheckpointManager {
         component_states: &Bound<'_, PyAny>,
         metadata: Option<&Bound<'_, PyAny>>,
         allow_pickle: Optional<'_>,
-    ) -> PyResult<OsString> {
+    ) -> PyResult<PathText<PathBuf>> {
         let allow_pickle = allow_pickle.flag("allow_pickle", false)?;
         let state = State::new(py, checkpoint_id, component_states, metadata, allow_pickle)?;
         self.finish_pending(py)?;
@@ -71,7 +72,7 @@ impl CheckpointManager {
         let (id, metadata) = (state.id.as_str(), state.metadata.as_slice());
         let bytes = if self.durable { DURABLE } else { state.bytes(&components) };
         let path = sized(py, bytes, || store.create(id, &components, metadata))?;
-        Ok(path.into_os_string())
+        Ok(PathText(path))
     }
 
     /// Save a state in the background.

@@ -1,12 +1,14 @@
 //! `get_or_compute`: one computes, the others wait.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use proteinflex_core::cache::{ClaimHolder, Claiming, Key};
 use proteinflex_core::trajectory::EntryKind;
-use pyo3::exceptions::PyTimeoutError;
+use pyo3::exceptions::{PyOSError, PyTimeoutError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::DataHandler;
 use super::arguments::{is_miss, new_id};
@@ -64,16 +66,31 @@ pub fn load_or_compute<'py>(
     let computing = Computing::begin(place);
     let data = function.call0()?;
     // What is stored may be a generator that computes as well.
-    let kept = this.keep(&data, id.clone(), kind, metadata)?;
+    let kept = this.keep(&data, id.clone(), kind, metadata);
     drop(computing);
-    let value = this.reader_of(kept.entry).load(py);
-    if let Some(error) = &kept.not_stored {
-        warn(
-            py,
-            &format!("get_or_compute({id:?}): the value is returned and not stored: {error}"),
-        )?;
+    let warn = |error: &dyn Display| {
+        let text = format!("get_or_compute({id:?}): the value is returned and not stored: {error}");
+        crate::error::warn(py, &text)
+    };
+    match kept {
+        Ok(kept) => {
+            let value = this.reader_of(kept.entry).load(py);
+            kept.not_stored.as_ref().map_or(Ok(()), |error| warn(error))?;
+            value
+        }
+        // Not even a file in memory could be written, as beyond a limit of the size of files.
+        Err(error) if error.is_instance_of::<PyOSError>(py) && is_whole(&data)? => {
+            warn(error.value(py))?;
+            Ok(data)
+        }
+        Err(error) => Err(error),
     }
-    value
+}
+
+/// Whether nothing of what a function has returned is gone: frames may be a generator.
+fn is_whole(data: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let frames = data.cast::<PyDict>()?.get_item("frames")?;
+    frames.map_or(Ok(true), |frames| Ok(!frames.hasattr("__next__")?))
 }
 
 impl DataHandler {

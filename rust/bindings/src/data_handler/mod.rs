@@ -11,7 +11,7 @@ mod storing;
 mod upkeep;
 
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proteinflex_core::cache::{Cache, Key, OpenEntry, default_directory, kind_of};
@@ -27,6 +27,7 @@ use crate::entry::EntryReader;
 use crate::error::to_python;
 use crate::interrupt::interruptible;
 use crate::late::Late;
+use crate::path::PathObject;
 use arguments::{by_field, bytes_of_gigabytes};
 pub use arguments::{checked_id, precision_of, profile_of};
 
@@ -327,18 +328,21 @@ impl DataHandler {
     ) -> PyResult<bool> {
         let key = argument::text(key, "key")?;
         let incoming = interruptible(py, || self.cache.begin_incoming(&key, n_bytes))?;
-        fill.call1((incoming.path(),))?;
+        fill.call1((PathObject(incoming.path()),))?;
         interruptible(py, || incoming.publish())
     }
 
     /// The directory.
     #[getter]
-    fn cache_dir(&self) -> PathBuf {
-        self.cache.directory().to_owned()
+    fn cache_dir(&self) -> PathObject<&Path> {
+        PathObject(self.cache.directory())
     }
 
     /// A handler pickles as its directory and its options. The limit belongs to the directory.
-    fn _arguments<'py>(&self, py: Python<'py>) -> PyResult<((PathBuf,), Bound<'py, PyDict>)> {
+    fn _arguments<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<((PathObject<PathBuf>,), Bound<'py, PyDict>)> {
         // Of the process that unpickles it another directory may be the current one.
         let directory = self.cache.directory();
         let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
@@ -349,7 +353,7 @@ impl DataHandler {
         options.set_item("verify", self.verify)?;
         options.set_item("durable", self.durable)?;
         options.set_item("read_only", self.read_only)?;
-        Ok(((directory,), options))
+        Ok(((PathObject(directory),), options))
     }
 
     fn __repr__(&self) -> String {

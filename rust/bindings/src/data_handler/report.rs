@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::arguments::by_field;
+use crate::path::PathText;
 use crate::timestamp::timestamp;
 use crate::value::metadata;
 
@@ -136,7 +137,7 @@ pub fn stats<'py>(
     result.set_item("misses", stats.misses)?;
     result.set_item("evictions", stats.evictions)?;
     result.set_item("corrupt", stats.corrupt)?;
-    result.set_item("cache_dir", directory.as_os_str())?;
+    result.set_item("cache_dir", PathText(directory))?;
     let used = PyDict::new(py);
     used.set_item("resident_bytes", memory::resident_bytes())?;
     used.set_item("mapped_bytes", memory::mapped_bytes())?;

@@ -13,10 +13,9 @@ use pyo3::types::{PyDict, PyIterator, PyString};
 use crate::argument;
 use crate::error::to_python;
 use crate::fields::{
-    FRAMES, FieldData, dtype_of, first_axis, in_tree, is_array, is_per_frame, lossy, one_or_more,
-    shape_of, without_units,
+    FRAMES, FieldData, dtype_of, first_axis, has_units, in_tree, is_array, is_per_frame, lossy,
+    one_or_more, shape_of, without_units,
 };
-use crate::hooks::hook;
 use crate::interrupt::{DURABLE, interruptible, sized};
 use crate::value::{Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
@@ -256,7 +255,7 @@ fn append_all<'a, T>(
     let mut have_units = None;
     for block in blocks {
         let block = block?;
-        let has_units: bool = hook(py, "has_units")?.call1((&block,))?.extract()?;
+        let has_units = has_units(&block)?;
         if *have_units.get_or_insert(has_units) != has_units {
             let found = "frames with and without units";
             return Err(to_python(Error::argument(name, found, "one or the other")));

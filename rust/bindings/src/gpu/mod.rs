@@ -1,7 +1,7 @@
 //! `GPUManager`: arguments in, plain dicts and lists out. The work is done in the core.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use proteinflex_core::gpu::{Manager, Settings};
 use proteinflex_macros::catch_panics;
@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::argument;
 use crate::error::to_python;
 use crate::late::Late;
+use crate::path::PathObject;
 
 mod arguments;
 mod batches;
@@ -120,8 +121,8 @@ impl GPUManager {
 
     /// Where reservations and observations are kept, where that was said.
     #[getter]
-    fn state_dir(&self) -> Option<PathBuf> {
-        self.manager.settings().state_dir.clone()
+    fn state_dir(&self) -> Option<PathObject<&Path>> {
+        self.manager.settings().state_dir.as_deref().map(PathObject)
     }
 
     /// The arguments that make another one like it.
@@ -132,7 +133,7 @@ impl GPUManager {
         let settings = self.manager.settings();
         let positional = (settings.required.clone(), settings.prefer_single).into_pyobject(py)?;
         let named = PyDict::new(py);
-        named.set_item("state_dir", settings.state_dir.clone())?;
+        named.set_item("state_dir", settings.state_dir.as_deref().map(PathObject))?;
         named.set_item("safety_margin", settings.safety_margin)?;
         named.set_item("poll_interval", self.poll_interval()?)?;
         Ok((positional, named))

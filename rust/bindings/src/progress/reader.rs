@@ -1,6 +1,6 @@
 //! `ProgressReader`: the progress of another process.
 
-use std::ffi::OsString;
+use std::path::Path;
 
 use proteinflex_core::error::printable_path;
 use proteinflex_core::progress as core;
@@ -11,6 +11,7 @@ use pyo3::types::PyDict;
 use super::to_dict::{progress_to_dict, summary_to_dict};
 use crate::argument;
 use crate::error::to_python;
+use crate::path::PathText;
 
 /// The progress of another process: live while it runs, and as it was left afterwards.
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]
@@ -50,13 +51,13 @@ impl ProgressReader {
 
     /// The directory that was opened.
     #[getter]
-    fn directory(&self) -> OsString {
-        self.reader.root().as_os_str().to_owned()
+    fn directory(&self) -> PathText<&Path> {
+        PathText(self.reader.root())
     }
 
     /// A reader pickles as its directory.
-    fn __getnewargs__(&self) -> (OsString,) {
-        (self.reader.root().as_os_str().to_owned(),)
+    fn __getnewargs__(&self) -> (PathText<&Path>,) {
+        (PathText(self.reader.root()),)
     }
 
     fn __repr__(&self) -> String {

@@ -1,6 +1,6 @@
 //! `TaskHandle`: one task of a tracker.
 
-use std::ffi::OsString;
+use std::path::PathBuf;
 
 use proteinflex_core::progress::Task;
 use proteinflex_macros::catch_panics;
@@ -12,9 +12,10 @@ use super::tracker::ProgressTracker;
 use crate::error::to_python;
 use crate::hooks::hook;
 use crate::interrupt::polling;
+use crate::path::PathText;
 
 /// The callable and the arguments that pickle stores.
-type Recipe<'py> = (Bound<'py, PyAny>, (Option<OsString>, String));
+type Recipe<'py> = (Bound<'py, PyAny>, (Option<PathText<PathBuf>>, String));
 
 /// One task of a tracker: the fastest way to update it.
 ///

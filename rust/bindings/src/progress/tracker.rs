@@ -1,6 +1,6 @@
 //! `ProgressTracker`.
 
-use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::argument;
 use crate::error::to_python;
 use crate::interrupt::polling;
 use crate::late::Late;
+use crate::path::PathText;
 
 /// Progress of a long job: hierarchical, shared between processes, and safe from ``kill -9``.
 ///
@@ -327,8 +328,8 @@ impl ProgressTracker {
 
     /// The directory of the counters, or None.
     #[getter]
-    pub(super) fn checkpoint_dir(&self) -> Option<OsString> {
-        self.tracker.root().map(|path| path.as_os_str().to_owned())
+    pub(super) fn checkpoint_dir(&self) -> Option<PathText<PathBuf>> {
+        self.tracker.root().map(|path| PathText(path.to_owned()))
     }
 
     /// Call `hook` without arguments, in the thread of the next update after every `interval`

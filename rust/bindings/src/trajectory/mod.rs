@@ -4,7 +4,7 @@ mod chunks;
 mod object;
 mod selection;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
@@ -24,6 +24,7 @@ use crate::entry::EntryReader;
 use crate::error::to_python;
 use crate::fields::FRAMES;
 use crate::hooks::hook;
+use crate::path::PathObject;
 use crate::value;
 use chunks::FrameChunks;
 use object::PythonSource;
@@ -173,15 +174,15 @@ impl Trajectory {
 
     /// The directory of its cache; None where it was opened by its file.
     #[getter]
-    fn cache_dir(&self) -> Option<PathBuf> {
-        self.reader.cache.as_ref().map(|cache| cache.directory().to_owned())
+    fn cache_dir(&self) -> Option<PathObject<&Path>> {
+        self.reader.cache.as_ref().map(|cache| PathObject(cache.directory()))
     }
 
     /// Its file, which `open_trajectory` opens, where it was when it was opened. None where it is
     /// an object elsewhere.
     #[getter]
-    fn path(&self) -> Option<PathBuf> {
-        self.object.is_none().then(|| self.reader.entry.path().to_owned())
+    fn path(&self) -> Option<PathObject<&Path>> {
+        self.object.is_none().then(|| PathObject(self.reader.entry.path()))
     }
 
     /// The URL of the object that it is, without credentials; None where it is a file.
@@ -477,11 +478,11 @@ impl Trajectory {
         }
         let Some(cache) = &self.reader.cache else {
             let open = hook(py, "reopen_trajectory_file")?;
-            return (open, (entry.path(), entry.content_id())).into_pyobject(py);
+            return (open, (PathObject(entry.path()), entry.content_id())).into_pyobject(py);
         };
         let open = hook(py, "reopen_trajectory")?;
-        let arguments =
-            (cache.directory(), entry.key().as_str(), entry.content_id(), cache.is_read_only());
+        let directory = PathObject(cache.directory());
+        let arguments = (directory, entry.key().as_str(), entry.content_id(), cache.is_read_only());
         (open, arguments).into_pyobject(py)
     }
 

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 
 use super::Cache;
 use super::layout::Key;
-use crate::fs::{FileLock, LockKind, identity_of, open_file};
+use crate::fs::{FileLock, LockKind, apart, identity_of, open_file};
 use crate::{Error, IoContext, Result};
 
 /// Bytes of what a claim's file says: a text, and spaces.
@@ -81,7 +81,7 @@ impl Cache {
         let no_follow = OFlags::NOFOLLOW.bits() as i32;
         let path = self.layout.claim_lock(key);
         let file = OpenOptions::new().write(true).custom_flags(no_follow).open(path);
-        let _ = file.and_then(|file| file.write_all_at(&text, 0));
+        let _ = file.and_then(apart).and_then(|file| file.write_all_at(&text, 0));
     }
 
     fn holder(&self, key: &Key) -> ClaimHolder {

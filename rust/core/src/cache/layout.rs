@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use crate::error::CacheError;
 use crate::fs::{
-    Owner, Storage, absolute, create_dirs, is_directory, list_directory, metadata_if_there,
-    name_of, names, path_of, publish_bytes,
+    Owner, Storage, absolute, absolute_of, create_dirs, is_directory, list_directory,
+    metadata_if_there, name_of, names, path_of, publish_bytes,
 };
 use crate::trajectory::EntryKind;
 use crate::{Error, IoContext, Result};
@@ -98,21 +98,18 @@ fn prefix(kind: EntryKind) -> u8 {
 /// The directory that is used where none is named: `$PROTEINFLEX_CACHE_DIR`, else `proteinflex` in
 /// the platform's cache directory.
 pub fn default_directory() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(directory) = path_of("PROTEINFLEX_CACHE_DIR")? {
         return Ok(directory);
     }
-    // A relative one is to be ignored, says the specification of these directories.
-    let absolute = |path: &PathBuf| path.is_absolute();
-    let caches = set("XDG_CACHE_HOME").map(PathBuf::from).filter(absolute).or_else(|| {
+    let caches = absolute_of("XDG_CACHE_HOME").or_else(|| {
         let platform = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
-        set("HOME").map(|home| Path::new(&home).join(platform))
+        Some(absolute_of("HOME")?.join(platform))
     });
     caches.map(|caches| caches.join("proteinflex")).ok_or_else(|| {
         Error::argument(
             "cache_dir",
             "None",
-            "a directory, since neither PROTEINFLEX_CACHE_DIR nor HOME is set",
+            "a directory, since neither PROTEINFLEX_CACHE_DIR nor HOME names one",
         )
     })
 }

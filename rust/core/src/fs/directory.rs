@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, openat, renameat, unlinkat};
 use rustix::io::retry_on_intr;
 
+use super::descriptor::apart;
 use super::open::regular;
 
 /// A directory that was opened once. It stays the same one when it is renamed or replaced.
@@ -55,13 +56,13 @@ impl OpenDirectory {
     /// Opens a directory. A symlink in its place is refused.
     pub fn open(path: &Path) -> io::Result<Self> {
         let handle = retry_on_intr(|| openat(CWD, path, DIRECTORY, Mode::empty()))?;
-        Ok(Self { handle, path: path.to_owned() })
+        Ok(Self { handle: apart(handle)?, path: path.to_owned() })
     }
 
     /// Opens a directory in it. A symlink in its place is refused.
     pub fn open_directory(&self, name: &str) -> io::Result<Self> {
         let handle = retry_on_intr(|| openat(&self.handle, name, DIRECTORY, Mode::empty()))?;
-        Ok(Self { handle, path: self.path.join(name) })
+        Ok(Self { handle: apart(handle)?, path: self.path.join(name) })
     }
 
     /// Opens a regular file in it for reading. Anything else under this name is refused at once.

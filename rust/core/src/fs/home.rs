@@ -60,6 +60,12 @@ pub(crate) fn path_of(variable: &str) -> Result<Option<PathBuf>> {
     text.map(|text| expand_home(variable, Path::new(&text))).transpose()
 }
 
+/// The directory in a variable of the system's: a relative or empty one is to be ignored, says the
+/// specification of these.
+pub(crate) fn absolute_of(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
 fn home_of(user: &[u8]) -> Option<PathBuf> {
     /// No record of a user is longer.
     const MOST: usize = 1 << 20;

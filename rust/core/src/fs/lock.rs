@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::descriptor::apart;
 use super::open::regular;
 use super::{group, lock_holder};
 use crate::{Error, IoContext, Result, interrupt};
@@ -135,6 +136,7 @@ fn open(path: &Path) -> Result<File> {
             .mode(0o666)
             .custom_flags(no_follow)
             .open(path)
+            .and_then(apart)
             .inspect(|file| group::share(file, path)),
         other => other,
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::descriptor::apart;
 use crate::{Error, IoContext, Result};
 
 /// Opens a regular file for reading. A symlink, a pipe or a device in its place is refused at once.
@@ -20,7 +21,7 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
 /// A file that was opened without following links, if it is a regular one.
 pub(crate) fn regular(opened: io::Result<File>) -> io::Result<File> {
     match opened {
-        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(file) if file.metadata()?.is_file() => apart(file),
         Err(error) if error.raw_os_error() != Some(Errno::LOOP.raw_os_error()) => Err(error),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
     }

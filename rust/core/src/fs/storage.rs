@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, OFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::descriptor::apart;
 use super::directory::list_directory;
 use super::open::regular;
 use super::{OpenDirectory, group, writeback};
@@ -144,7 +145,7 @@ pub fn memory_file() -> io::Result<Box<dyn StorageFile>> {
     {
         use rustix::fs::{MemfdFlags, memfd_create};
         match memfd_create("proteinflex", MemfdFlags::CLOEXEC) {
-            Ok(file) => return Ok(Box::new(DiskFile(file.into()))),
+            Ok(file) => return Ok(Box::new(DiskFile(apart(file)?.into()))),
             // Linux before 3.17, as on RHEL 7.
             Err(Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),
@@ -177,7 +178,7 @@ impl Storage for Disk {
             .custom_flags(OFlags::NOFOLLOW.bits() as i32)
             .open(path)?;
         group::share(&file, path);
-        Ok(Box::new(DiskFile(file)))
+        Ok(Box::new(DiskFile(apart(file)?)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {

@@ -14,7 +14,7 @@ use super::reservations::{
     DeviceView, HeldReservation, Registry, Reservation, Share, check_directory, device_views,
 };
 use crate::error::GpuError;
-use crate::fs::{Disk, Storage, path_of};
+use crate::fs::{Disk, Storage, absolute_of, path_of};
 use crate::per_process::PerProcess;
 use crate::{Error, Result};
 
@@ -259,9 +259,8 @@ impl Manager {
         if let Some(root) = self.state_root()? {
             return Ok(root.join(format!("peaks-{user}")));
         }
-        let variable = |name| std::env::var_os(name).map(PathBuf::from);
-        let state = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
-        let state = state.or_else(|| Some(variable("HOME")?.join(".local/state")));
+        let state = absolute_of("XDG_STATE_HOME")
+            .or_else(|| Some(absolute_of("HOME")?.join(".local/state")));
         Ok(match state {
             Some(state) => state.join("proteinflex-optimization").join("peaks"),
             None => Path::new(SHARED_ROOT).join(format!("proteinflex-peaks-{user}")),

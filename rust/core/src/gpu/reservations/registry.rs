@@ -31,7 +31,7 @@ use super::users::{
 };
 use crate::error::GpuError;
 use crate::fs::{
-    FileLock, LockKind, Owner, Storage, StorageFile, identity_of, open_file, write_all_at,
+    FileLock, LockKind, Owner, Storage, StorageFile, apart, identity_of, open_file, write_all_at,
 };
 use crate::{IoContext, Result, interrupt};
 
@@ -292,7 +292,7 @@ fn verify(file: &dyn StorageFile, path: &Path) -> Result<()> {
 }
 
 fn lock_directory(directory: &Path) -> Option<File> {
-    let directory = File::open(directory).ok()?;
+    let directory = apart(File::open(directory).ok()?).ok()?;
     flock(&directory, FlockOperation::NonBlockingLockShared).ok()?;
     Some(directory)
 }
