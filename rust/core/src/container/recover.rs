@@ -157,14 +157,15 @@ impl Source<'_> {
     /// ends at `committed`.
     fn check_torn(&self, offset: u64, committed: u64) -> Result<()> {
         let mut looked_at = 0;
-        for start in (offset..self.length).step_by(SEGMENT as usize) {
-            let bytes = self.read(start, SEGMENT.min(self.length - start))?;
-            for (at, block) in (start..).step_by(HEADER).zip(bytes.chunks_exact(HEADER)) {
+        for start in (committed..self.length).step_by(SEGMENT as usize) {
+            let bytes = self.read(start, (SEGMENT + HEADER as u64 - 1).min(self.length - start))?;
+            for (at, block) in (start..).zip(bytes.windows(HEADER)) {
                 let Ok(block) = RecordHeaderBytes::ref_from_bytes(block) else { continue };
-                let found = self.commit_at(at, block, &mut looked_at)?;
-                // A commit that is not whole is the one that a crash has torn.
+                let Some(found) = self.whole_commit(at, block, &mut looked_at)? else { continue };
+                // A commit that is not whole is the one that a crash has torn. One that is elsewhere
+                // than it says has moved with all behind the damage.
                 let is_last = at == offset && block.says(RecordKind::Commit);
-                if found.is_some_and(|before| before != committed || is_last) {
+                if is_last || (found.first, found.count) != (at, committed) {
                     let part = format!("a record at byte {offset}, before its last commit,");
                     return Err(Error::corrupt(self.path, part, FormatError::Checksum));
                 }
@@ -173,26 +174,26 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Of a block that is the header of a whole commit, where the commit before it ends. It says
-    /// where it is: one that is part of the data is elsewhere. `looked_at` counts the bytes of what such
+    /// The header of a whole commit, where a block is one. `looked_at` counts the bytes of what such
     /// headers announce: commits do not overlap, so there are no more of them than the file has.
-    fn commit_at(
+    fn whole_commit(
         &self,
         offset: u64,
         block: &RecordHeaderBytes,
         looked_at: &mut u64,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Option<RecordHeader>> {
         if !block.says(RecordKind::Commit) {
             return Ok(None);
         }
-        let header = self.header(offset)?.filter(|header| header.first == offset);
-        let Some(header) = header else { return Ok(None) };
+        let is_here =
+            |header: &RecordHeader| header.end(offset).is_some_and(|(_, end)| end <= self.length);
+        let Some(header) = RecordHeader::parse(block).ok().filter(is_here) else { return Ok(None) };
         *looked_at = looked_at.saturating_add(header.stored_bytes);
         if *looked_at > self.length {
             return Err(Error::corrupt(self.path, "a commit", FormatError::TooLong));
         }
         let payload = self.payload(offset, &header, MAX_PLAIN)?;
-        Ok(payload.filter(|payload| Commit::parse(payload).is_ok()).map(|_| header.count))
+        Ok(payload.filter(|payload| Commit::parse(payload).is_ok()).map(|_| header))
     }
 
     /// The value tree at `offset`.

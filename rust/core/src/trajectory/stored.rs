@@ -326,6 +326,16 @@ impl StoredChunks {
         })
     }
 
+    /// Whether what is read first of chunk `index` is all that comes before its frames.
+    pub fn has_head(&self, index: usize, block: &Block) -> Result<bool> {
+        let header = &self.chunks[index].header;
+        let sums = self.segment_sums(index)?;
+        let parts = HEAD.div_ceil(self.part_bytes(index).max(1)).min(sums.len());
+        let bytes = self.new_parts(index, 0..parts, &sums)?;
+        let beyond = header.stored_bytes as usize - bytes.len();
+        Ok(RandomAccessBlock::open(header.codec, &bytes, beyond, block).is_ok())
+    }
+
     /// Opens chunk `index`, if its codec lets frames be read alone. With `keep`, its payload is read
     /// now and stays in memory; else what comes before the frames is read.
     pub fn open(&self, index: usize, block: &Block, keep: bool) -> Result<Option<OpenBlock>> {

@@ -229,6 +229,16 @@ fn damage_before_the_last_commit_takes_no_frames_away() {
             if let Ok(entry) = Entry::open_unfinished(&path) {
                 assert_eq!(entry.n_frames(), n_frames, "{steps:?}: byte {at} of {last}");
             }
+            // Bytes are missing, or there twice, and all behind them has moved.
+            for moved in [
+                [&bytes[..at], &bytes[last.min(at + 64)..]],
+                [&bytes[..at], &bytes[at - at.min(64)..]],
+            ] {
+                place(&path, &moved.concat());
+                if let Ok(entry) = Entry::open_unfinished(&path) {
+                    assert_eq!(entry.n_frames(), n_frames, "{steps:?}: from byte {at} of {last}");
+                }
+            }
         }
     }
 }

@@ -68,6 +68,15 @@ impl Field {
         let plan = self.plan(run, atoms, self.cache.asked(run.group));
         let ReadPlan::Blocks { chunks, policy, keep: false } = plan else { return Ok(vec![]) };
         let offsets: Vec<usize> = self.offsets(run).collect();
+        // Where there is more before the frames than was fetched, all of the chunk is, at once.
+        let mut long = Vec::new();
+        for &index in &chunks {
+            let is_open = self.cached_open(index, false).is_some();
+            if !is_open && !self.chunks.has_head(index, &self.block(index))? {
+                long.extend(self.chunks.locations(index));
+            }
+        }
+        let _held = self.chunks.content().prefetch(long)?;
         let mut needs = Vec::new();
         for index in chunks {
             if let Some(open) = self.open(index, &self.block(index), policy, false)? {
@@ -80,11 +89,13 @@ impl Field {
     /// Whether a run is fetched without the rest of these chunks.
     pub(super) fn is_in_parts(&self, run: Run, chunks: &[usize], asked: Asked) -> bool {
         let stored = |&index: &usize| self.header(index).stored_bytes;
-        !asked.last
-            && !self.cache.has_room_for(self.stored_bytes)
+        let stored: u64 = chunks.iter().map(stored).sum();
+        let are_kept = self.cache.has_room_for(self.stored_bytes)
+            || asked.last && self.cache.has_room_for(2 * stored);
+        !are_kept
             && run.frames.count * FEW_OF <= self.row_groups[run.group].count
             && chunks.iter().all(|&index| codec::is_random_access(self.header(index).codec))
-            && chunks.iter().map(stored).sum::<u64>() >= IN_PARTS_FROM
+            && stored >= IN_PARTS_FROM
     }
 
     /// Cuts runs of raw frames, which may be as long as the trajectory, into what is held at once.
