@@ -227,6 +227,7 @@ def test_all_is_moved_once_by_few_requests(served):
     for read in (
         lambda trajectory: trajectory[:],
         lambda trajectory: np.concatenate(list(trajectory.iter_chunks())),
+        lambda trajectory: np.concatenate(list(trajectory.iter_chunks(8))),
     ):
         moved = Moved(gate)
         np.testing.assert_array_equal(read(open_trajectory(url)), FRAMES)

@@ -95,9 +95,11 @@ impl<T, I: Iterator<Item = (T, Vec<Range<u64>>)>> Iterator for Waves<T, I> {
         let (item, mut needs) = self.left.take().or_else(|| self.items.next())?;
         let mut items = vec![item];
         let mut bytes = length(&needs);
-        for (item, more) in self.items.by_ref() {
+        for (item, mut more) in self.items.by_ref() {
+            // What an item of this wave needs, too, is cached when the next wave is fetched.
+            more.retain(|range| !needs.contains(range));
             bytes += length(&more);
-            if bytes > self.size {
+            if !more.is_empty() && bytes > self.size {
                 self.left = Some((item, more));
                 break;
             }
@@ -127,6 +129,13 @@ mod tests {
         assert_eq!(sizes, [2, 4, 8, 16, 32, 32, 32, 32, 32, 10]);
         let all: Vec<_> = waves.into_iter().flat_map(|wave| wave.items).collect();
         assert_eq!(all, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_items_of_a_wave_share_counts_once() {
+        let items = (0..16).map(|number| (number, vec![number / 8 << 20..(number / 8 + 1) << 20]));
+        let waves = Waves { items, left: None, size: 0 };
+        assert_eq!(waves.map(|wave| wave.items.len()).collect::<Vec<_>>(), [8, 8]);
     }
 
     #[test]
