@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn what_items_of_a_wave_share_counts_once() {
-        let items = (0..16).map(|number| (number, vec![number / 8 << 20..(number / 8 + 1) << 20]));
+        let items =
+            (0..16).map(|number| (number, vec![number / 8 * 1000..(number / 8 + 1) * 1000]));
         let waves = Waves { items, left: None, size: 0 };
         assert_eq!(waves.map(|wave| wave.items.len()).collect::<Vec<_>>(), [8, 8]);
     }

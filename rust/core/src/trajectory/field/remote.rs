@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{Field, ReadPlan, Run};
+use super::{CachePolicy, Field, ReadPlan, Run};
 use crate::Result;
 use crate::codec;
 use crate::container::RAW;
@@ -36,11 +36,11 @@ impl Field {
         let content = self.chunks.content();
         let needs = |(run, _): &(Run, &mut [u8])| self.needs_of_run(*run, atoms);
         in_waves_if_remote(content, work, needs, |work| {
-            let mut needs = Vec::new();
-            for (run, _) in &work {
-                needs.extend(self.needs_of_frames(*run, atoms)?);
-            }
-            let _held = content.prefetch(needs)?;
+            let runs = || work.iter().map(|(run, _)| *run);
+            let long = runs().map(|run| self.chunks_of_long_heads(run, atoms));
+            let _chunks = content.prefetch(long.collect::<Result<Vec<_>>>()?.concat())?;
+            let frames = runs().map(|run| self.needs_of_frames(run, atoms));
+            let _frames = content.prefetch(frames.collect::<Result<Vec<_>>>()?.concat())?;
             self.read_runs(work, atoms, n_threads)
         })
     }
@@ -63,27 +63,37 @@ impl Field {
         }
     }
 
-    /// What has to be fetched then of a run that is read in parts.
-    fn needs_of_frames(&self, run: Run, atoms: Option<&[u32]>) -> Result<Vec<Range<u64>>> {
-        let plan = self.plan(run, atoms, self.cache.asked(run.group));
-        let ReadPlan::Blocks { chunks, policy, keep: false } = plan else { return Ok(vec![]) };
-        let offsets: Vec<usize> = self.offsets(run).collect();
-        // Where there is more before the frames than was fetched, all of the chunk is, at once.
+    /// Chunks of a run that is read in parts which have more before their frames than was fetched:
+    /// all of them is, at once.
+    fn chunks_of_long_heads(&self, run: Run, atoms: Option<&[u32]>) -> Result<Vec<Range<u64>>> {
         let mut long = Vec::new();
-        for &index in &chunks {
+        for index in self.chunks_in_parts(run, atoms) {
             let is_open = self.cached_open(index, false).is_some();
             if !is_open && !self.chunks.has_head(index, &self.block(index))? {
                 long.extend(self.chunks.locations(index));
             }
         }
-        let _held = self.chunks.content().prefetch(long)?;
+        Ok(long)
+    }
+
+    /// Where the frames are of a run that is read in parts.
+    fn needs_of_frames(&self, run: Run, atoms: Option<&[u32]>) -> Result<Vec<Range<u64>>> {
+        let offsets: Vec<usize> = self.offsets(run).collect();
         let mut needs = Vec::new();
-        for index in chunks {
-            if let Some(open) = self.open(index, &self.block(index), policy, false)? {
+        for index in self.chunks_in_parts(run, atoms) {
+            if let Some(open) = self.open(index, &self.block(index), CachePolicy::Sources, false)? {
                 needs.extend(self.chunks.frame_locations(index, &open, &offsets));
             }
         }
         Ok(needs)
+    }
+
+    /// The chunks of a run, where it is read in parts.
+    fn chunks_in_parts(&self, run: Run, atoms: Option<&[u32]>) -> Vec<usize> {
+        match self.plan(run, atoms, self.cache.asked(run.group)) {
+            ReadPlan::Blocks { chunks, keep: false, .. } => chunks,
+            _ => Vec::new(),
+        }
     }
 
     /// Whether a run is fetched without the rest of these chunks.
