@@ -256,8 +256,8 @@ impl Field {
         self.cache.has_room_for(self.raw_bytes())
     }
 
-    /// Whether what was verified of the file fits in beside them, read one by one and in whole
-    /// chunks. Of a file elsewhere it is kept in any case: to read it again would be a request.
+    /// Whether segments of raw chunks that were verified fit in beside them. Of a file elsewhere they
+    /// are kept in any case: to read them again would be a request.
     fn keeps_copies(&self) -> bool {
         self.chunks.content().is_remote()
             || self.cache.has_room_for(self.raw_bytes().saturating_mul(3))

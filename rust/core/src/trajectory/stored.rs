@@ -118,7 +118,7 @@ impl StoredChunks {
 
     /// Where in the file all is that it takes to open chunk `index` but not to keep it.
     pub fn head_locations(&self, index: usize) -> Vec<Range<u64>> {
-        let last = HEAD.div_ceil(self.part_bytes(index).max(1)) - 1;
+        let last = self.head_parts(index) - 1;
         let head = self.part_location(index, 0).zip(self.part_location(index, last));
         let head = head.map(|(first, last)| first.start..last.end);
         head.into_iter().chain(self.sums_location(index)).collect()
@@ -186,6 +186,11 @@ impl StoredChunks {
     /// Bytes of such a part; the last one may be shorter.
     pub fn part_bytes(&self, index: usize) -> usize {
         self.chunks[index].header.segment_bytes() as usize
+    }
+
+    /// How many parts are read first, if there are as many.
+    fn head_parts(&self, index: usize) -> usize {
+        HEAD.div_ceil(self.part_bytes(index).max(1))
     }
 
     /// The checksums of the parts of chunk `index`, which are verified themselves.
@@ -330,7 +335,7 @@ impl StoredChunks {
     pub fn has_head(&self, index: usize, block: &Block) -> Result<bool> {
         let header = &self.chunks[index].header;
         let sums = self.segment_sums(index)?;
-        let parts = HEAD.div_ceil(self.part_bytes(index).max(1)).min(sums.len());
+        let parts = self.head_parts(index).min(sums.len());
         let bytes = self.new_parts(index, 0..parts, &sums)?;
         let beyond = header.stored_bytes as usize - bytes.len();
         Ok(RandomAccessBlock::open(header.codec, &bytes, beyond, block).is_ok())
@@ -344,7 +349,7 @@ impl StoredChunks {
             return Ok(None);
         }
         let sums = self.segment_sums(index)?;
-        let head = if keep { sums.len() } else { HEAD.div_ceil(self.part_bytes(index).max(1)) };
+        let head = if keep { sums.len() } else { self.head_parts(index) };
         let mut parts = head.min(sums.len());
         let mut bytes = self.new_parts(index, 0..parts, &sums)?;
         loop {

@@ -1,8 +1,8 @@
 //! Frames that are elsewhere: what a read needs of them is fetched at once, wave by wave.
 //!
-//! A frame here and there of a long trajectory is fetched without the rest of its chunks, in two
-//! steps: what comes before the frames says where these are. Where more of them will be read, chunks are
-//! fetched whole and kept: of trajectories that can be kept, and from the second frame in a row on.
+//! Chunks are fetched whole and kept where the trajectory can be, as it is stored; so are those that
+//! are read again right away. Of others, a frame is fetched without the rest, in two steps: what comes
+//! before the frames says where these are.
 
 use std::ops::Range;
 
