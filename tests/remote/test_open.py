@@ -396,6 +396,14 @@ def test_urls_are_shown_without_credentials(url, shown):
     assert without_credentials(url) == shown
 
 
+@pytest.mark.parametrize("secret", ["hunter2/x", "hunter2?x", "hunter2#x", "x[hunter2"])
+@pytest.mark.parametrize("scheme", ["https", "s3"])
+def test_a_url_that_is_cut_within_a_password_is_refused_without_it(scheme, secret):
+    with pytest.raises(InvalidArgumentError, match="is not valid") as refused:
+        open_trajectory(f"{scheme}://user:{secret}@127.0.0.1:1/run.fxt")
+    assert "hunter2" not in str(refused.value)
+
+
 def test_no_message_has_credentials(http_server, tmp_path, caplog):
     handler, data = DataHandler(tmp_path), {"frames": FRAMES}
     (http_server.directory / "run.fxt").write_bytes(stored())

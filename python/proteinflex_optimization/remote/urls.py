@@ -69,11 +69,11 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018, it is parsed now
-    except ValueError as error:
+    except ValueError:
+        # What Python says of it quotes parts of it, of which a password may be one.
         raise InvalidArgumentError(
-            f"url={shown!r} is not valid: {without_credentials(str(error))}"
-            if "port" not in str(error)
-            else f"url={shown!r} is not valid: expected a number as its port"
+            f"url={shown!r} is not valid: expected a host, or [an IPv6 address], and a number below "
+            "65536 as its port; / ? # and @ in a password as %2F %3F %23 and %40"
         ) from None
     if parts.scheme.lower() not in SCHEMES:
         raise InvalidArgumentError(
