@@ -86,7 +86,8 @@ def walk(n_frames: int, n_atoms: int = 3000) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def frames() -> np.ndarray:
-    return walk(600)
+    # As many as take ten times as long to store as it is until a signal comes.
+    return np.tile(walk(600), (8, 1, 1))
 
 
 def files(directory: Path) -> set[str]:
