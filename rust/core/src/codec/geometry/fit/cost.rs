@@ -12,14 +12,13 @@ use crate::codec::simd::{any_bits, vectorized};
 /// The cost of what is no number, or far from all: less than where costs overflow.
 const MOST_BITS: f64 = 1e9;
 
-/// About the bits of an atom in all frames. Finds its autoregressive coefficients: they stay the
-/// same where others save little.
+/// About the bits of an atom in all frames. Finds its autoregressive coefficients.
 pub fn cost(atom: AtomFrames<'_>, predictor: &mut AtomPredictor) -> u32 {
     if atom.coding.is_fixed {
         return vectorized!(simd => fixed_width(simd, atom, predictor));
     }
-    let AtomPredictor { predictor: kind, ar: usual, .. } = *predictor;
-    let (ar, bits) = best_ar(&Moments::of(atom, predictor), kind, usual);
+    let kind = predictor.predictor;
+    let (ar, bits) = best_ar(&Moments::of(atom, predictor), kind);
     predictor.ar = ar;
     let side_bits = f64::from(kind.sides()).log2();
     (bits + side_bits * atom.frames as f64).min(MOST_BITS) as u32

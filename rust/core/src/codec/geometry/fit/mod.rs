@@ -19,7 +19,6 @@ use super::domain::Domain;
 use super::measure::tile::Tile;
 use super::measure::{AtomFrames, Coding};
 use super::model::{AtomPredictor, Model, TILE};
-use super::predict::Predictor;
 use crate::interrupt;
 
 /// So many bits in each frame may an expected predictor take more than it did at best, before others
@@ -50,8 +49,6 @@ impl Default for Fit {
 pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> Option<Model> {
     let mut fits: Vec<Fit> = Vec::with_capacity(tiles.len() * TILE);
     let mut repeats = Repeats::default();
-    // The last coefficients in time of each predictor.
-    let mut usual = [0; Predictor::ALL.len()];
     for tile in tiles {
         if interrupt::is_requested() {
             return None;
@@ -64,7 +61,6 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
             };
             let repeat = repeats.after([before(1), before(2)]);
             let expected = repeat.predict(atom, domain).and_then(|mut predictor| {
-                predictor.ar = usual[predictor.predictor as usize];
                 let cost = cost(frames_of, &mut predictor);
                 let slack = SLACK[usize::from(predictor.predictor.distances() > 0)];
                 (cost <= repeat.cost.saturating_add(slack * frames as u32))
@@ -74,11 +70,10 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
                 let own = own_bits(predictor.predictor, coarseness(domain)[0]);
                 Fit { predictor, cost, own, ..Fit::default() }
             } else {
-                let fit = search(tile, frames_of, &usual);
+                let fit = search(tile, frames_of);
                 repeat.update(&fit);
                 fit
             };
-            usual[fit.predictor.predictor as usize] = fit.predictor.ar;
             fits.push(fit);
         }
     }

@@ -21,10 +21,9 @@ const FEW: usize = 2;
 /// atoms share their coefficients.
 const LONG: usize = 32;
 
-/// The predictor that takes the fewest bits; `usual` are the coefficients in time that others of each
-/// have.
-pub fn search(tile: &Tile, atom: AtomFrames<'_>, usual: &[u8; Predictor::ALL.len()]) -> Fit {
-    let mut search = Search { tile, atom, usual, best: Fit::default(), bits: u32::MAX };
+/// The predictor that takes the fewest bits.
+pub fn search(tile: &Tile, atom: AtomFrames<'_>) -> Fit {
+    let mut search = Search { tile, atom, best: Fit::default(), bits: u32::MAX };
     search.compare((AtomPredictor::DIRECT, 0), &NormalEquations::default());
     let near = tile.nearest(atom.atom);
     if near[0] == atom.atom {
@@ -61,7 +60,6 @@ pub fn search(tile: &Tile, atom: AtomFrames<'_>, usual: &[u8; Predictor::ALL.len
 struct Search<'a> {
     tile: &'a Tile,
     atom: AtomFrames<'a>,
-    usual: &'a [u8; Predictor::ALL.len()],
     best: Fit,
     /// What the best takes with its model.
     bits: u32,
@@ -75,7 +73,6 @@ impl Search<'_> {
         (mut predictor, dropped): (AtomPredictor, u32),
         equations: &NormalEquations,
     ) {
-        predictor.ar = self.usual[predictor.predictor as usize];
         let own = own_bits(predictor.predictor, dropped);
         let model = own + predictor.predictor.references() as u32 * MODEL_BITS[0];
         if self.atom.coding.is_fixed && self.atom.view.groups() > FEW {

@@ -20,14 +20,6 @@ const LEAST: f64 = 0.233;
 
 /// What coefficients and the parameters of key frames take in the model, in bits.
 const KEY_BITS: f64 = 14.0;
-/// What coefficients that are not the usual ones take. With more, archives of proteins are larger;
-/// with none, those of ten frames, by up to half a per cent.
-const UNUSUAL: f64 = 2.0;
-/// What those of two frames take besides, for of few frames some of so many will seem to be good.
-/// With none, archives of ten frames are up to 0.2 % larger; with more, `adk_namd`.
-const OF_TWO: f64 = 4.0;
-/// Numbers of coefficients in each family.
-const FAMILY: usize = 4;
 
 /// Mean squares of a coordinate.
 #[derive(Clone, Copy)]
@@ -167,8 +159,8 @@ fn moments<S: Simd>(simd: S, atom: AtomFrames<'_>, found: &AtomPredictor) -> Mom
 }
 
 /// The number of the coefficients with which three numbers take the fewest bits, and about how many
-/// these are in all frames. Others than the usual ones take more in the model.
-pub fn best_ar(of: &Moments, predictor: Predictor, usual: u8) -> (u8, f64) {
+/// these are in all frames.
+pub fn best_ar(of: &Moments, predictor: Predictor) -> (u8, f64) {
     let Moments { predicted, keys, .. } = *of;
     // Logarithms of products are sums of logarithms.
     let mut products = [1.0; COEFFICIENTS.len()];
@@ -179,20 +171,14 @@ pub fn best_ar(of: &Moments, predictor: Predictor, usual: u8) -> (u8, f64) {
             *product *= if variance < LEAST { LEAST } else { variance };
         }
     }
-    // Half the logarithm of a product is bits of each frame.
+    let [alone, others @ ..] = products;
     let mut best = (0, f64::INFINITY);
-    for (ar, product) in (0..).zip(products).skip(1) {
-        let more = match usize::from(ar) {
-            _ if ar == usual => 0.0,
-            ..=FAMILY => UNUSUAL,
-            _ => UNUSUAL + OF_TWO,
-        };
-        let product = product * (1.0 + 2.0 * more / predicted.max(1) as f64);
+    for (ar, product) in (1..).zip(others) {
         if product < best.1 {
             best = (ar, product);
         }
     }
-    let alone = normal_bits(products[0]);
+    let alone = normal_bits(alone);
     let saved = if predictor.has_faces() { of.saved(predictor.sides().into()) } else { 0.0 };
     let saved = (alone - normal_bits(best.1)) * predicted as f64 + saved - KEY_BITS;
     let alone = alone * (predicted + keys) as f64;
@@ -242,7 +228,7 @@ mod tests {
             };
             let squares = [of; 3];
             let of = Moments { squares, predicted: 63, told, keys: 1 };
-            best_ar(&of, predictor, 1).0
+            best_ar(&of, predictor).0
         };
         assert_eq!(ar(60, Predictor::OneDistanceFree), 1);
         assert_eq!(ar(60, Predictor::TwoDistancesFree), 1);
@@ -283,24 +269,5 @@ mod tests {
                 assert!((told / mean - 1.0).abs() < 0.02, "{coefficients:?}: {told} is {mean}");
             }
         }
-    }
-
-    #[test]
-    fn the_usual_coefficient_stays_where_another_saves_little() {
-        let ar = |predicted, usual| {
-            // Best would be a coefficient of 0.68: ¾ leaves a tenth less than ½.
-            let of = Squares {
-                residuals: 1425.0,
-                half: 565.0,
-                steps: 705.0,
-                before: 0.0,
-                successive: 0.0,
-            };
-            let squares = [of; 3];
-            let of = Moments { squares, predicted, told: predicted, keys: 1 };
-            best_ar(&of, Predictor::Direct, usual).0
-        };
-        assert_eq!([ar(9, 2), ar(9, 3), ar(9, 0)], [2, 3, 3]);
-        assert_eq!([ar(900, 2), ar(900, 3)], [3, 3]);
     }
 }
