@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proteinflex_optimization.errors import InvalidArgumentError
 
@@ -12,11 +13,12 @@ ANGSTROM_PER_NM = 10.0
 
 
 class FrameContents(NamedTuple):
-    """What is written beside the positions."""
+    """What is written: beside the positions, and of which atoms."""
 
     velocities: bool
     forces: bool
     energies: bool
+    atoms: NDArray[np.intp] | slice = slice(None)
 
     def include(self) -> list[str]:
         """Return what a state has to be asked for, as OpenMM calls it."""
@@ -37,7 +39,7 @@ class FrameContents(NamedTuple):
             One is NaN or infinite, or beyond float32: the simulation is broken.
         """
         positions = state.getPositions(asNumpy=True)._value
-        return _float32("position of", positions, ANGSTROM_PER_NM, step)
+        return _float32("position of", positions, ANGSTROM_PER_NM, step)[self.atoms]
 
     def fields(self, simulation: Any, state: Any, step: int) -> dict[str, Any]:
         """Return all but the positions.
@@ -58,10 +60,11 @@ class FrameContents(NamedTuple):
             fields["box"] = np.asarray(vectors, np.float64) * ANGSTROM_PER_NM
         if self.velocities:
             velocities = state.getVelocities(asNumpy=True)._value
-            fields["velocities"] = _float32("velocity of", velocities, ANGSTROM_PER_NM, step)
+            converted = _float32("velocity of", velocities, ANGSTROM_PER_NM, step)
+            fields["velocities"] = converted[self.atoms]
         if self.forces:
             forces = state.getForces(asNumpy=True)._value
-            fields["forces"] = _float32("force on", forces, 1.0, step)
+            fields["forces"] = _float32("force on", forces, 1.0, step)[self.atoms]
         if self.energies:
             mole = unit.kilojoule_per_mole
             fields["potential"] = np.float64(state.getPotentialEnergy().value_in_unit(mole))

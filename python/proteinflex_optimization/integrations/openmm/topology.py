@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from proteinflex_optimization._arguments import instance
-from proteinflex_optimization._topology_columns import build
+from proteinflex_optimization._topology_columns import build, chosen_atoms
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.topology import Topology
+
+if TYPE_CHECKING:
+    from proteinflex_optimization.types import AtomSelection
 
 ORDERS = {"Single": 1.0, "Double": 2.0, "Triple": 3.0, "Aromatic": 1.5, "Amide": 1.25}
 """Of bonds by OpenMM's name of their type."""
 
 
-def topology_from_openmm(source: Any) -> Topology:
+def topology_from_openmm(source: Any, atoms: AtomSelection | None = None) -> Topology:
     """Return what an OpenMM topology says, but for atom ids, formal charges and the box.
 
     Parameters
     ----------
     source : openmm.app.Topology or object
         Or what has one: a simulation, `PDBFile`, `PDBxFile`, `Modeller`.
+    atoms : int, slice or array_like, optional
+        Which atoms, in this order, with the bonds between them; default: all.
 
     Raises
     ------
     InvalidArgumentError
-        The id of a residue is not a number, or an element is not in the periodic table.
+        The id of a residue is not a number, an element is not in the periodic table, or `atoms` are
+        not atoms of it, each once.
     """
     topology = getattr(source, "topology", source)
     if not callable(getattr(topology, "chains", None)):
@@ -35,23 +41,30 @@ def topology_from_openmm(source: Any) -> Topology:
         )
     chains, residues = list(topology.chains()), list(topology.residues())
     # The order of positions, which differs from that of residues where atoms were added late.
-    atoms = sorted(topology.atoms(), key=lambda atom: atom.index)
+    found = sorted(topology.atoms(), key=lambda atom: atom.index)
+    if atoms is not None:
+        found = [found[index] for index in chosen_atoms(atoms, len(found))]
+        used = {atom.residue for atom in found}
+        residues = [residue for residue in residues if residue in used]
+        used = {residue.chain for residue in residues}
+        chains = [chain for chain in chains if chain in used]
+    row = {each: index for rows in (chains, residues, found) for index, each in enumerate(rows)}
     numbers, codes = [], []
     for residue in residues:
         number, code = _number(residue)
         numbers.append(number)
         codes.append(code)
-    bonds = list(topology.bonds())
+    bonds = [bond for bond in topology.bonds() if bond.atom1 in row and bond.atom2 in row]
     return Topology(
-        [atom.name for atom in atoms],
-        ["" if atom.element is None else atom.element.symbol for atom in atoms],
-        [atom.residue.index for atom in atoms],
+        [atom.name for atom in found],
+        ["" if atom.element is None else atom.element.symbol for atom in found],
+        [row[atom.residue] for atom in found],
         [residue.name for residue in residues],
         numbers,
-        [residue.chain.index for residue in residues],
+        [row[residue.chain] for residue in residues],
         [chain.id for chain in chains],
         insertion_codes=codes,
-        bonds=[(bond.atom1.index, bond.atom2.index) for bond in bonds],
+        bonds=[(row[bond.atom1], row[bond.atom2]) for bond in bonds],
         bond_orders=[_order(bond) for bond in bonds],
     )
 

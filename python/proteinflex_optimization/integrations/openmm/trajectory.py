@@ -18,6 +18,7 @@ from proteinflex_optimization import _native
 from proteinflex_optimization._arguments import flag, instance
 from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._log import get_logger
+from proteinflex_optimization._topology_columns import chosen_atoms
 from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
 
 from .frame import FrameContents
@@ -28,7 +29,7 @@ from .topology import topology_from_openmm
 
 if TYPE_CHECKING:
     from proteinflex_optimization.data_handler import DataHandler
-    from proteinflex_optimization.types import Precision
+    from proteinflex_optimization.types import AtomSelection, Precision
 
 logger = get_logger()
 
@@ -79,6 +80,9 @@ class TrajectoryReporter:
         Plain values that are kept with the trajectory.
     velocities, forces, energies : bool, optional
         What to write beside the positions.
+    atoms : int, slice or array_like, optional
+        Which atoms are written, in this order: indices or a mask, as NumPy indexes an array; default:
+        all. Of a solvated protein, those without water are a small part.
     enforce_periodic_box : bool or None, optional
         Whether molecules are moved into the periodic box; None: if the system is periodic.
     resume : bool, optional
@@ -89,7 +93,7 @@ class TrajectoryReporter:
         Whether to begin an empty trajectory where there is one, whatever `resume` says.
     structure : object, optional
         The topology that is kept with the frames: anything that `DataHandler.store_trajectory` takes.
-        Default: the simulation's; where a trajectory that is resumed has none, it stays without.
+        Default: the simulation's, of `atoms`; where a trajectory that is resumed has none, it stays without.
         None keeps none, and does not compare.
 
     Notes
@@ -122,8 +126,8 @@ class TrajectoryReporter:
     InvalidArgumentError
         `interval` is not a whole number of steps; the trajectory was stored with another `precision`,
         is being written by another writer, or is there and neither `resume` nor `overwrite` is set.
-        When the simulation begins to step: the frames so far have another topology, the reporter is
-        closed, or it has frames of another simulation.
+        When the simulation begins to step: `atoms` are not atoms of it, each once; the frames so far
+        have another topology, the reporter is closed, or it has frames of another simulation.
     ResumeError
         When the simulation begins to step, or is at its last step already and the reporter is closed:
         the frames that it was saved with are not there, or those that are there belong to another
@@ -141,6 +145,7 @@ class TrajectoryReporter:
         velocities: bool = False,
         forces: bool = False,
         energies: bool = False,
+        atoms: AtomSelection | None = None,
         enforce_periodic_box: bool | None = None,
         resume: bool = True,
         overwrite: bool = False,
@@ -153,6 +158,7 @@ class TrajectoryReporter:
         self._contents = FrameContents(
             flag("velocities", velocities), flag("forces", forces), flag("energies", energies)
         )
+        self._atoms = atoms
         self._periodic = enforce_periodic_box
         self._writer = handler.trajectory_writer(
             data_id,
@@ -370,12 +376,17 @@ class TrajectoryReporter:
                 "each, with a data_id of its own; where this one takes the place of the other, call "
                 "resume_at(step) first"
             )
+        if self._atoms is not None:
+            chosen = chosen_atoms(self._atoms, simulation.system.getNumParticles())
+            if len(chosen) == 0:
+                raise InvalidArgumentError("atoms selects none: expected at least one atom")
+            self._contents = self._contents._replace(atoms=chosen)
         self._simulation = weakref.ref(simulation)
 
     def _take_topology(self, simulation: Any) -> None:
         """Keep the simulation's topology, or see whether it is that of the frames so far."""
         try:
-            topology = topology_from_openmm(simulation.topology)
+            topology = topology_from_openmm(simulation.topology, self._atoms)
         except InvalidArgumentError as error:
             logger.warning("trajectory %r: its topology is not kept: %s", self._data_id, error)
         else:
