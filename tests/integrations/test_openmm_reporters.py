@@ -455,3 +455,57 @@ def test_importing_the_reporters_needs_no_openmm(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     reporters = importlib.import_module(package)
     assert reporters.TrajectoryReporter.__module__ == f"{package}.trajectory"
+
+
+class InterruptError(BaseException):
+    """What a signal's handler raises, as Ctrl-C does."""
+
+
+def interrupted(reporter, moment):
+    """Let the next `append` be interrupted, before or after it has done its work."""
+    append = reporter._writer.append
+
+    class Writer:
+        def __getattr__(self, name):
+            return getattr(writer, name)
+
+        def append(self, *arguments, **fields):
+            reporter._writer = writer
+            if moment == "after":
+                append(*arguments, **fields)
+            raise InterruptError
+
+    writer, reporter._writer = reporter._writer, Writer()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("saves", [False, True])
+def test_a_step_whose_report_is_interrupted_is_there_once(handler, tmp_path, moment, saves):
+    run = simulation()
+    with frames_in(handler) as frames:
+        checkpoints = CheckpointReporter(CheckpointManager(tmp_path / "saved"), 10**6)
+        run.reporters.extend([frames, checkpoints])
+        run.step(2 * FRAMES)
+        interrupted(frames, moment)
+        with pytest.raises(InterruptError):
+            run.step(2 * FRAMES)
+        assert run.currentStep == 3 * FRAMES
+        if saves:
+            checkpoints.save(run)
+            assert frames.n_frames == 3
+        run.step(2 * FRAMES)
+    found = handler.load_data(handler.key_for("md"))
+    assert found["step"].tolist() == [FRAMES * index for index in range(1, 6)]
+
+
+def test_precision_none_goes_on_with_no_rounded_frames(handler):
+    run = simulation()
+    frames = TrajectoryReporter(handler, "md", FRAMES)
+    run.reporters.append(frames)
+    run.step(FRAMES)
+    frames.__exit__(InterruptError, InterruptError(), None)
+    with pytest.raises(InvalidArgumentError, match=r"precision.*0\.001"):
+        TrajectoryReporter(handler, "md", FRAMES, precision=None)
+    rounding = DataHandler(handler.cache_dir, precision=0.001)
+    with TrajectoryReporter(rounding, "md", FRAMES, precision=None) as frames:
+        assert frames.n_frames == 1

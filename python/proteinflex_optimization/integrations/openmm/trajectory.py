@@ -160,6 +160,9 @@ class TrajectoryReporter:
         )
         self._atoms = atoms
         self._periodic = enforce_periodic_box
+        if precision is None:
+            # Not what an unfinished trajectory has, which the writer takes where nothing is asked for.
+            precision = handler._arguments()[1]["precision"]
         self._writer = handler.trajectory_writer(
             data_id,
             metadata,
@@ -173,6 +176,7 @@ class TrajectoryReporter:
         self._simulation: weakref.ref[Any] | None = None
         self._last_step: int | None = None
         self._reported_step: int | None = None
+        self._appended: tuple[int, int] | None = None
         self._n_frames_when_closed: int | None = None
         self._finalizer = weakref.finalize(self, _at_end, self._writer, os.getpid())
         _reporters.add(self)
@@ -230,6 +234,7 @@ class TrajectoryReporter:
         self._go_on_from(step, logging.INFO)
 
     def _go_on_from(self, step: int, level: int = logging.WARNING) -> None:
+        self._note_appended()
         if self._last_step is not None and self._last_step <= step:
             return
         self._stored.drop_after(step, level)
@@ -247,6 +252,9 @@ class TrajectoryReporter:
         self._check_open()
         step = int(simulation.currentStep)
         self._begin(simulation, step)
+        if self._last_step == step - self._interval:
+            # What a signal's handler raised came before its frame was there, and was caught.
+            self.report_due(simulation)
         return {
             "steps": steps_until(self._interval, step),
             "periodic": self._periodic,
@@ -264,6 +272,7 @@ class TrajectoryReporter:
         """
         self._check_open()
         step = int(simulation.currentStep)
+        self._note_appended()
         if step == self._reported_step:
             return  # A checkpoint of this step needed it before OpenMM came to this reporter.
         if self._last_step is None:
@@ -274,8 +283,17 @@ class TrajectoryReporter:
         except InvalidArgumentError as error:
             stored = f"{self.n_frames} frames up to step {self._last_step} are stored"
             raise InvalidArgumentError(f"{error}; {stored}") from None
+        self._appended = step, self.n_frames + 1
         self._writer.append(positions, **fields)
-        self._last_step = self._reported_step = step
+        self._note_appended()
+
+    def _note_appended(self) -> None:
+        """Note the step of a frame that was appended, also where a signal's handler raised after it."""
+        if self._appended is not None:
+            step, n_frames = self._appended
+            if n_frames == self.n_frames:
+                self._last_step = self._reported_step = step
+            self._appended = None
 
     def report_due(self, simulation: Any) -> None:
         """Write the frame of this step now, if one is due that OpenMM has not asked for yet.
