@@ -91,6 +91,30 @@ print(most - before)
     assert int(run.stdout) < most
 
 
+def test_the_model_of_a_chunk_is_read_once_also_where_no_frames_are_kept(tmp_path):
+    steps = np.random.default_rng(9).normal(0, 0.1, (64, 3000, 3))
+    bonds = np.cumsum(np.random.default_rng(10).normal(0, 1.5, (3000, 3)), axis=0)
+    frames = (bonds + steps).astype("f4")
+    DataHandler(tmp_path).store_trajectory({"frames": frames}, "md", precision=0.01)
+    script = f"""
+from proteinflex_optimization import DataHandler
+trajectory = DataHandler({str(tmp_path)!r}).open("md")
+def bytes_read():
+    return int(open("/proc/self/io").readline().split()[1])
+for frame in (5, 60, 5):
+    before = bytes_read()
+    trajectory[frame]
+    print(bytes_read() - before)
+"""
+    environment = {**os.environ, "PROTEINFLEX_DECODED_MB": "0"}
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    first, other, again = map(int, run.stdout.split())
+    # What is read first, before any frame.
+    head = 32 * 1024
+    assert max(other, again) <= first - head
+
+
 def test_a_trajectory_that_is_closed_keeps_nothing(tmp_path):
     handler = DataHandler(tmp_path)
     frames = np.random.default_rng(8).normal(0, 20, (64, 20_000, 3)).astype("f4")

@@ -19,6 +19,9 @@ use crate::{Result, threads};
 const SIZE_VARIABLE: &str = "PROTEINFLEX_DECODED_MB";
 /// The default: the frames of a few chunks, or all of a trajectory of moderate size.
 const DEFAULT_MB: usize = 128;
+/// Bytes that models may take in any case: without them, each frame of a trajectory that is
+/// open would cost as much as the first.
+const MODELS: usize = 32 << 20;
 /// How often the lock is tried. It is held for less than a microsecond; in a child that was forked
 /// meanwhile it is held for ever, and then nothing is cached there.
 const TRIES: usize = 100;
@@ -145,6 +148,11 @@ pub enum Item {
 }
 
 impl Item {
+    /// Whether it is the model of a chunk, without its frames.
+    fn is_model(&self) -> bool {
+        matches!(self, Self::Open(block) if !block.has_payload())
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Frames(bytes) => bytes.len(),
@@ -214,6 +222,7 @@ impl SharedCache {
     fn put(&self, key: ItemKey, item: Item) {
         let bytes = item.bytes();
         let capacity = self.capacity.load(Ordering::Relaxed);
+        let capacity = if item.is_model() { capacity.max(MODELS) } else { capacity };
         if bytes > capacity {
             return;
         }
