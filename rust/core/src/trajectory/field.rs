@@ -218,7 +218,9 @@ impl Field {
         };
         let offsets: Vec<usize> = self.offsets(run).collect();
         let batch = match offsets[..] {
-            [offset] if atoms.is_none() => Some(offset / BATCH),
+            [offset] if atoms.is_none() && self.cache.has_room_for((BATCH * out.len()) as u64) => {
+                Some(offset / BATCH)
+            }
             _ => None,
         };
         // A reader of two frames of a batch, one by one, will read the others; and so will one that
@@ -229,7 +231,10 @@ impl Field {
             let frames = self.fetch(index, policy, keep, batch)?;
             Ok(FetchedBlock { index, frames })
         };
-        let blocks: Vec<FetchedBlock> = if wanted.len() > 1 && is_parallel {
+        // To share out what has been opened takes longer than to look it up.
+        let is_here = |&index: &usize| batch.is_none() && self.cached_open(index, keep).is_some();
+        let is_shared = wanted.len() > 1 && is_parallel && !wanted.iter().all(is_here);
+        let blocks: Vec<FetchedBlock> = if is_shared {
             threads::run(|| wanted.par_iter().map(fetch).collect::<Result<_>>())?
         } else {
             wanted.iter().map(fetch).collect::<Result<_>>()?
