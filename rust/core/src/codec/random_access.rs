@@ -269,11 +269,12 @@ impl RandomAccessBlock {
         wanted
     }
 
-    /// Which bytes of the payload decode a frame; `None` where the block doesn't have it.
-    pub fn frame_range(&self, frame: usize) -> Option<Range<usize>> {
-        let range = self.decoder.frame_range(frame)?;
+    /// Which bytes of the payload decode a frame; none where the block doesn't have it.
+    pub fn frame_ranges(&self, frame: usize) -> impl Iterator<Item = Range<usize>> {
         let in_payload = |byte: usize| self.streams.start.saturating_add(byte);
-        Some(in_payload(range.start)..in_payload(range.end).min(self.streams.end))
+        let ranges = self.decoder.frame_ranges(frame);
+        ranges
+            .map(move |range| in_payload(range.start)..in_payload(range.end).min(self.streams.end))
     }
 
     /// Decodes some frames, in the given order, from the part of the same payload that begins at

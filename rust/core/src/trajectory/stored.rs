@@ -142,7 +142,7 @@ impl StoredChunks {
     /// The parts of the payload of an open chunk that hold these frames, in order.
     fn runs(&self, index: usize, open: &OpenBlock, frames: &[usize]) -> Vec<Range<usize>> {
         let mut ranges: Vec<Range<usize>> =
-            frames.iter().filter_map(|&frame| open.block.frame_range(frame)).collect();
+            frames.iter().flat_map(|&frame| open.block.frame_ranges(frame)).collect();
         ranges.sort_unstable_by_key(|range| range.start);
         let length = self.chunks[index].header.stored_bytes as usize;
         runs_of_pieces(ranges.into_iter(), self.part_bytes(index).max(1), length)

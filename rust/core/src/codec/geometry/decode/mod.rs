@@ -129,21 +129,20 @@ impl Decoder {
         Ok((decoder, streams))
     }
 
-    /// Which bytes of the streams decode a frame: its own, those of its key frame and what is
-    /// between, and those that the word at their end reads beyond. The end of the last one may lie
-    /// beyond all.
-    pub fn frame_range(&self, frame: usize) -> Option<Range<usize>> {
-        if frame >= self.frames {
-            return None;
-        }
-        let has_keys = self.has_keys();
-        let key = self.reference.of(frame, self.frames).filter(|_| has_keys).unwrap_or(frame);
-        if self.model.tiles.is_empty() {
-            return Some(0..PADDING);
-        }
-        let last = frame.max(key) + 1;
-        let end = if last < self.frames { self.start(last, 0) } else { usize::MAX };
-        Some(self.start(frame.min(key), 0)..end.saturating_add(PADDING))
+    /// Which bytes of the streams decode a frame: its own, those of its key frame, and those that the
+    /// word at the end of each reads beyond. The end of the last one may lie beyond all.
+    pub fn frame_ranges(&self, frame: usize) -> impl Iterator<Item = Range<usize>> {
+        let own = (frame < self.frames).then_some(frame);
+        let key =
+            own.filter(|_| self.has_keys()).and_then(|frame| self.reference.of(frame, self.frames));
+        own.into_iter().chain(key).map(|frame| {
+            if self.model.tiles.is_empty() {
+                return 0..PADDING;
+            }
+            let next = frame + 1;
+            let end = if next < self.frames { self.start(next, 0) } else { usize::MAX };
+            self.start(frame, 0)..end.saturating_add(PADDING)
+        })
     }
 
     /// Bytes that it takes in memory.
