@@ -11,8 +11,11 @@ const BLOCK: usize = 64;
 const ENTRY: usize = 16 + BLOCK;
 /// Bytes of a commit before its schema.
 const FIXED: usize = 32;
+const HEAD: u8 = 1;
 const COMMIT: u8 = 3;
+const TREE: u8 = 4;
 const INDEX: u8 = 5;
+const TOPOLOGY: u8 = 6;
 
 /// Seals preamble, records, the chunks that commits list, and the trailer.
 pub fn reseal(file: &mut [u8]) {
@@ -22,10 +25,13 @@ pub fn reseal(file: &mut [u8]) {
     file[..8].copy_from_slice(b"\x89PFX\r\n\x1a\n");
     seal_end(&mut file[..BLOCK]);
     let mut index = None;
+    // The checksum of the last record of each kind.
+    let mut sums = [[0; 8]; 256];
     let mut at = BLOCK;
     while at + BLOCK <= file.len() {
         at = match seal_record(file, at) {
             Some(end) => {
+                sums[usize::from(file[at + 4])].copy_from_slice(&file[at + 56..at + BLOCK]);
                 if file[at + 4] == INDEX {
                     index = Some(at as u64);
                 }
@@ -42,6 +48,9 @@ pub fn reseal(file: &mut [u8]) {
         trailer[8..16].copy_from_slice(&index.to_le_bytes());
     }
     trailer[16..24].copy_from_slice(&(length as u64).to_le_bytes());
+    let records = [HEAD, TREE, INDEX].map(|kind| sums[usize::from(kind)]);
+    trailer[40..48].copy_from_slice(&checksum(records.as_flattened()).to_le_bytes());
+    trailer[48..56].copy_from_slice(&sums[usize::from(TOPOLOGY)]);
     seal_end(trailer);
 }
 

@@ -273,6 +273,23 @@ def test_damage_within_an_unfinished_trajectory_drops_no_frames_behind_it(tmp_pa
         assert writer.n_frames == 40
 
 
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: bytes(64) + data[64:]])
+def test_an_unfinished_trajectory_without_its_beginning_is_damage(tmp_path, damage):
+    handler = DataHandler(tmp_path)
+    writer = handler.trajectory_writer("md")
+    writer.append(DATA["frames"])
+    writer.suspend()
+    (path,) = tmp_path.glob("entries/*/*.suspended")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CorruptDataError, match="overwrite=True"):
+        handler.trajectory_writer("md", resume=True)
+    with pytest.raises(CacheKeyError, match=f"{path.name} is damaged.*overwrite=True"):
+        handler.load_data("md")
+    with handler.trajectory_writer("md", overwrite=True) as writer:
+        writer.append(DATA["frames"])
+    assert len(handler.open("md")) == 40
+
+
 def with_other_index(file, old, new):
     """The file of an entry, a text in its index replaced by one as long, and all checksums right."""
     return with_other_record(file, int.from_bytes(file[-56:-48], "little"), old, new)
@@ -289,6 +306,12 @@ def with_other_record(file, start, old, new):
     file[start + 56 : start + 64] = xxhash.xxh3_64_intdigest(payload).to_bytes(8, "little")
     own = xxhash.xxh3_64_intdigest(bytes(file[start + 4 : start + 64])) & 0xFFFFFFFF
     file[start : start + 4] = own.to_bytes(4, "little")
+    if file[-64:-56] == b"\x89PFXend\n":
+        index = int.from_bytes(file[-56:-48], "little")
+        tree = int.from_bytes(file[index + 64 + 16 : index + 64 + 24], "little")
+        sums = b"".join(file[at + 56 : at + 64] for at in (64, tree, index))
+        file[-24:-16] = xxhash.xxh3_64_intdigest(sums).to_bytes(8, "little")
+        file[-8:] = xxhash.xxh3_64_intdigest(bytes(file[-64:-8])).to_bytes(8, "little")
     return bytes(file)
 
 

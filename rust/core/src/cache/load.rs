@@ -30,6 +30,14 @@ pub struct OpenEntry {
     reported: AtomicBool,
 }
 
+/// A file of a cache is an entry by its name, so another format means damage.
+pub(super) fn as_damage<T>(opened: Result<T>) -> Result<T> {
+    opened.map_err(|error| match error {
+        Error::NotThisFormat { path, found, .. } => Error::corrupt(&path, "the head", found),
+        other => other,
+    })
+}
+
 /// Refuses a file that was moved to the name of another entry.
 pub(super) fn check_owner(entry: &Entry, key: &Key, path: &Path) -> Result<()> {
     let EntryHeader { kind, data_id, .. } = entry.header();
@@ -154,15 +162,8 @@ impl Cache {
         file: File,
         mode: OpenMode,
     ) -> Result<OpenEntry> {
-        let entry = match Content::of(file, path, self.map_permit(), mode).and_then(Entry::of) {
-            Ok(entry) => entry,
-            // A file of this name is an entry, so another format means damage.
-            Err(Error::NotThisFormat { found, .. }) => {
-                return Err(Error::corrupt(path, "the head", found));
-            }
-            Err(error) => return Err(error),
-        };
-        let opened = OpenEntry::new(entry);
+        let entry = Content::of(file, path, self.map_permit(), mode).and_then(Entry::of);
+        let opened = OpenEntry::new(as_damage(entry)?);
         check_owner(&opened.entry, key, path)?;
         Ok(opened)
     }

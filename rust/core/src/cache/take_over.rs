@@ -11,7 +11,7 @@ use super::Cache;
 use super::growth::GrowingFile;
 use super::in_progress::{EntryInProgress, Stage};
 use super::layout::Key;
-use super::load::check_owner;
+use super::load::{as_damage, check_owner};
 use super::new_trajectory::{IfThere, NewTrajectory, check_topology};
 use super::own_file::OwnFile;
 use super::replaced::Replaces;
@@ -92,7 +92,7 @@ impl Cache {
     fn frames_so_far(&self, key: &Key) -> Result<Option<Stage>> {
         for _ in 0..ATTEMPTS {
             if let Some(file) = self.unfinished_files(key)?.into_iter().next() {
-                match Entry::open_unfinished(&file.path) {
+                match as_damage(Entry::open_unfinished(&file.path)) {
                     Ok(entry) if entry.n_frames() > 0 => {
                         check_owner(&entry, key, &file.path)?;
                         self.check_newest(key, &entry)?;

@@ -95,7 +95,13 @@ impl Cache {
         if let Some(holder) = self.holder_of(&key) {
             return Some(UnfinishedFrames::BeingWritten { holder: holder.description() });
         }
-        let entry = Entry::open_unfinished(&file.path).ok()?;
+        let entry = match Entry::open_unfinished(&file.path) {
+            Ok(entry) => entry,
+            Err(Error::Corrupt { .. } | Error::NotThisFormat { .. }) => {
+                return Some(UnfinishedFrames::Damaged { path: file.path });
+            }
+            Err(_) => return None,
+        };
         let (data_id, n_frames) = (entry.header().data_id.clone(), entry.n_frames());
         (n_frames > 0).then_some(UnfinishedFrames::Waiting { data_id, n_frames })
     }

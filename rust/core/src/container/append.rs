@@ -112,13 +112,17 @@ impl Appender {
         self.end
     }
 
-    /// Adds a record that is not data.
-    pub fn append_plain(&mut self, kind: RecordKind, payload: &[u8]) -> Result<u64> {
+    /// Adds a record that is not data. Returns where it is and its header.
+    pub fn append_plain(
+        &mut self,
+        kind: RecordKind,
+        payload: &[u8],
+    ) -> Result<(u64, RecordHeader)> {
         if payload.len() as u64 > MAX_PLAIN {
             let (found, most) = (payload.len(), format!("at most {MAX_PLAIN} bytes beside arrays"));
             return Err(Error::argument("data", format!("{found} bytes of values"), most));
         }
-        self.append(RecordHeader::plain(kind, payload), payload).map(|(offset, _)| offset)
+        self.append(RecordHeader::plain(kind, payload), payload)
     }
 
     /// Adds a record, filling in its padding and checksum. Returns where it is and its header.

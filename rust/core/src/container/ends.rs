@@ -7,6 +7,7 @@ use std::path::Path;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::record::RecordHeader;
 use crate::error::FormatError;
 use crate::fs::open_file;
 use crate::{Error, Result, checksum};
@@ -44,7 +45,8 @@ struct TrailerBytes {
     index: U64,
     length: U64,
     content_id: [u8; 16],
-    zeros: [u8; 16],
+    records: U64,
+    topology: U64,
     checksum: U64,
 }
 
@@ -106,6 +108,16 @@ pub struct Trailer {
     pub length: u64,
     /// What tells this content from any other.
     pub content_id: [u8; 16],
+    /// Of the entry header, the value tree and the index, see [`checksum_of_records`]: these are of
+    /// this file, and not of another one, or of an older one that was in its place.
+    pub records: u64,
+    /// The checksum of the topology; 0 where there is none.
+    pub topology: u64,
+}
+
+/// The checksum of the checksums of records.
+pub fn checksum_of_records(records: [RecordHeader; 3]) -> u64 {
+    checksum(records.map(|record| U64::from(record.checksum)).as_bytes())
 }
 
 impl Trailer {
@@ -116,7 +128,8 @@ impl Trailer {
             index: self.index.into(),
             length: self.length.into(),
             content_id: self.content_id,
-            zeros: [0; 16],
+            records: self.records.into(),
+            topology: self.topology.into(),
             checksum: 0.into(),
         };
         trailer.checksum = checksum(&trailer.as_bytes()[..SEALED]).into();
@@ -136,6 +149,12 @@ impl Trailer {
         if trailer.length != length {
             return Err(FormatError::FileLength { expected: trailer.length.get(), found: length });
         }
-        Ok(Self { index: trailer.index.get(), length, content_id: trailer.content_id })
+        Ok(Self {
+            index: trailer.index.get(),
+            length,
+            content_id: trailer.content_id,
+            records: trailer.records.get(),
+            topology: trailer.topology.get(),
+        })
     }
 }

@@ -16,7 +16,7 @@ mod state;
 
 pub(crate) use append::Appender;
 pub(crate) use commit::{Chunk, Commit, Schema};
-pub(crate) use ends::{END_BYTES, Trailer, check_not_newer, check_preamble};
+pub(crate) use ends::{END_BYTES, Trailer, check_not_newer, check_preamble, checksum_of_records};
 pub use entry_header::{
     Encoding, EntryHeader, EntryKind, MAX_DATA_ID, MAX_METADATA, Profile, TopologyCounts,
 };

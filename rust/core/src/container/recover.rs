@@ -42,6 +42,8 @@ pub const TOPOLOGY: &str = "its topology";
 /// What an unfinished file holds.
 #[derive(Debug)]
 pub struct Recovered {
+    /// The record of the entry header.
+    pub record: RecordHeader,
     /// What the entry is of.
     pub header: EntryHeader,
     /// How it is to be encoded.
@@ -115,7 +117,7 @@ pub fn recover(file: &File, path: &Path) -> Result<Recovered> {
         state.apply(commit).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
     }
     state.check(end).map_err(|reason| Error::corrupt(path, "a commit", reason))?;
-    Ok(Recovered { header, encoding, topology, state, end, tree })
+    Ok(Recovered { record, header, encoding, topology, state, end, tree })
 }
 
 struct Source<'a> {

@@ -20,6 +20,11 @@ pub enum UnfinishedFrames {
         /// How many frames are durable.
         n_frames: u64,
     },
+    /// Its file is damaged.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// A request that a cache can't fulfil as it is.
@@ -181,6 +186,12 @@ fn not_found(key: &str, directory: &Path, unfinished: Option<&UnfinishedFrames>)
             "trajectory {data_id:?} in {directory} is unfinished: {n_frames} durable frames wait; \
              trajectory_writer({data_id:?}, resume=True) goes on with them, and once it is closed \
              they can be read; remove_unfinished({data_id:?}) drops them"
+        ),
+        Some(UnfinishedFrames::Damaged { path }) => format!(
+            "trajectory {} in {directory} is unfinished, and its file {} is damaged: \
+             trajectory_writer(…, overwrite=True) writes it from its beginning",
+            without_secrets(key),
+            printable_path(path)
         ),
         None => format!(
             "nothing is stored under {} in {directory}: it was never stored there, or was \

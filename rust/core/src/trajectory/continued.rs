@@ -38,7 +38,7 @@ impl EntryWriter {
         let (tree, tree_at) = if tree == fields_tree(&state.schema.fields, state.n_frames) {
             (None, 0)
         } else {
-            let offset = file.append_plain(RecordKind::Tree, &tree)?;
+            let (offset, _) = file.append_plain(RecordKind::Tree, &tree)?;
             (Some(tree), offset)
         };
         let uncommitted = Uncommitted {
@@ -50,7 +50,7 @@ impl EntryWriter {
             first: !is_committed,
         };
         let (header, encoding) = (finished.header().clone(), finished.encoding());
-        let beginning = Beginning::of(header, encoding, recovered.topology);
+        let beginning = Beginning::of(recovered.record, header, encoding, recovered.topology);
         Ok(Self::new(file, beginning, state, uncommitted, tree))
     }
 

@@ -22,8 +22,8 @@ use crate::codec::Block;
 use crate::container::{
     ALIGNMENT, ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec,
     FileState, HEADER, ParsedHeader, Precision, Profile, RAW, RecordHeader, RecordHeaderBytes,
-    RecordKind, Schema, TOPOLOGY, TopologyCounts, Trailer, check_preamble, parse_entry_header,
-    recover, row_groups,
+    RecordKind, Schema, TOPOLOGY, TopologyCounts, Trailer, check_preamble, checksum_of_records,
+    parse_entry_header, recover, row_groups,
 };
 use crate::error::FormatError;
 use crate::fs::{Content, OpenMode, open_file};
@@ -36,8 +36,7 @@ pub struct Entry {
     source: Arc<ChunkSource>,
     header: EntryHeader,
     encoding: Encoding,
-    /// Where the record of the topology is, and what that has, where there is one.
-    topology: Option<(u64, TopologyCounts)>,
+    topology: Option<StoredTopology>,
     schema: Schema,
     n_frames: u64,
     arrays: Vec<StoredChunks>,
@@ -45,6 +44,23 @@ pub struct Entry {
     /// Where the record of the tree is; 0 where there is none.
     tree: u64,
     content_id: String,
+}
+
+/// The record of a topology.
+#[derive(Debug, Clone, Copy)]
+struct StoredTopology {
+    offset: u64,
+    counts: TopologyCounts,
+    /// Its checksum, where the trailer says it.
+    checksum: Option<u64>,
+}
+
+/// What the end of a finished file says, and the value tree and the index that were read by it.
+#[derive(Clone, Copy)]
+struct End {
+    trailer: Trailer,
+    tree: RecordHeader,
+    index: RecordHeader,
 }
 
 impl Entry {
@@ -64,7 +80,7 @@ impl Entry {
         // The value tree lies right before the index: where that has to be fetched, it comes along.
         let along = if content.is_at_hand(trailer.index..length) { 0 } else { NEAR_INDEX };
         let held_index = content.prefetch(Some(trailer.index.saturating_sub(along)..length))?;
-        let index = record(&content, trailer.index, RecordKind::Index, INDEX)?;
+        let (index_record, index) = record(&content, trailer.index, RecordKind::Index, INDEX)?;
         let index_damage = |reason: FormatError| Error::corrupt(path, INDEX, reason);
         let commit = Commit::parse(&index).map_err(index_damage)?;
         let tree = commit.tree;
@@ -73,10 +89,10 @@ impl Entry {
         state.check(trailer.index).map_err(index_damage)?;
         let is_near = trailer.index.saturating_sub(tree) <= MAX_NEAR;
         let held_tree = content.prefetch(is_near.then_some(tree..trailer.index))?;
-        record(&content, tree, RecordKind::Tree, TREE)?;
-        let content_id = hexadecimal(&trailer.content_id);
+        let (tree_record, _) = record(&content, tree, RecordKind::Tree, TREE)?;
         drop((index, end, held_index, held_tree));
-        Self::new(content, state, tree, content_id)
+        let end = End { trailer, tree: tree_record, index: index_record };
+        Self::new(content, state, tree, Some(end))
     }
 
     /// Opens an entry that is not finished, as its last durable state. Nobody may cut the file or
@@ -85,23 +101,29 @@ impl Entry {
         let file = open_file(path).context("open", path)?;
         let recovered = recover(&file, path)?;
         // It grows, so it is read and not mapped.
-        Self::new(
-            Content::of(file, path, None, OpenMode::Growing)?,
-            recovered.state,
-            0,
-            String::new(),
-        )
+        Self::new(Content::of(file, path, None, OpenMode::Growing)?, recovered.state, 0, None)
     }
 
-    fn new(content: Content, state: FileState, tree: u64, content_id: String) -> Result<Self> {
+    fn new(content: Content, state: FileState, tree: u64, end: Option<End>) -> Result<Self> {
         check_variables()?;
         let damage = |reason| Error::corrupt(content.path(), ENTRY_HEADER, reason);
         let at = END_BYTES as u64;
         let (first, payload) = coded_record(&content, at, RecordKind::EntryHeader, ENTRY_HEADER)?;
         let ParsedHeader { header, encoding, topology: counts } =
             parse_entry_header(plain(&first, &payload).map_err(damage)?).map_err(damage)?;
+        if let Some(End { trailer, tree, index }) = end
+            && checksum_of_records([first, tree, index]) != trailer.records
+        {
+            let part = "its entry header, its value tree or its index";
+            return Err(Error::corrupt(content.path(), part, FormatError::WrongRecord));
+        }
+        let trailer = end.map(|end| end.trailer);
         let end = first.end(at).map_or(at, |(_, end)| end);
-        let topology = counts.map(|counts| (end.next_multiple_of(ALIGNMENT), counts));
+        let topology = counts.map(|counts| StoredTopology {
+            offset: end.next_multiple_of(ALIGNMENT),
+            counts,
+            checksum: trailer.map(|trailer| trailer.topology),
+        });
         drop(payload);
         let source = Arc::new(ChunkSource::new(content));
         let named = state.schema.arrays.iter().zip(state.arrays);
@@ -123,7 +145,7 @@ impl Entry {
             arrays,
             fields,
             tree,
-            content_id,
+            content_id: trailer.map_or(String::new(), |end| hexadecimal(&end.content_id)),
             source,
         })
     }
@@ -164,16 +186,21 @@ impl Entry {
 
     /// The topology, where it was stored: read, checked and decoded now.
     pub fn topology(&self) -> Result<Option<Topology>> {
-        let Some((offset, counts)) = self.topology else { return Ok(None) };
+        let Some(StoredTopology { offset, counts, checksum }) = self.topology else {
+            return Ok(None);
+        };
         let (header, payload) =
             coded_record(self.content(), offset, RecordKind::Topology, TOPOLOGY)?;
+        if checksum.is_some_and(|checksum| checksum != header.checksum) {
+            return Err(Error::corrupt(self.path(), TOPOLOGY, FormatError::WrongRecord));
+        }
         let decoded = decode_topology(&header, &payload, counts, &self.schema.fields);
         decoded.map(Some).map_err(|reason| Error::corrupt(self.path(), TOPOLOGY, reason))
     }
 
     /// What the topology has, as the entry header says, where it was stored.
     pub fn topology_counts(&self) -> Option<TopologyCounts> {
-        self.topology.map(|(_, counts)| counts)
+        self.topology.map(|topology| topology.counts)
     }
 
     /// The value tree; empty in an entry that is not finished.
@@ -181,7 +208,7 @@ impl Entry {
         if self.tree == 0 {
             return Ok(Cow::Borrowed(&[]));
         }
-        record(self.content(), self.tree, RecordKind::Tree, TREE)
+        record(self.content(), self.tree, RecordKind::Tree, TREE).map(|(_, payload)| payload)
     }
 
     /// The arrays, by number.
@@ -437,16 +464,16 @@ const MAX_NEAR: u64 = 1024 * 1024;
 const INDEX: &str = "its index";
 const TREE: &str = "its value tree";
 
-/// The payload of a record that is neither data nor coded, checked. `part` is what to call it.
+/// A record that is neither data nor coded, and its payload, checked. `part` is what to call it.
 fn record<'a>(
     content: &'a Content,
     offset: u64,
     kind: RecordKind,
     part: &str,
-) -> Result<Cow<'a, [u8]>> {
+) -> Result<(RecordHeader, Cow<'a, [u8]>)> {
     let (header, payload) = coded_record(content, offset, kind, part)?;
     plain(&header, &payload).map_err(|reason| Error::corrupt(content.path(), part, reason))?;
-    Ok(payload)
+    Ok((header, payload))
 }
 
 /// A payload that is stored as it is.

@@ -12,8 +12,8 @@ use super::topology::{check_atoms, counts_of, encode_topology};
 use super::value_tree::{fields_tree, with_n_frames};
 use crate::container::{
     Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHeader, FieldSpec, FileState,
-    RecordHeader, RecordKind, Schema, Target, TopologyCounts, Trailer, encode_entry_header,
-    recover,
+    RecordHeader, RecordKind, Schema, Target, TopologyCounts, Trailer, checksum_of_records,
+    encode_entry_header, recover,
 };
 use crate::fs::{StorageFile, set_xattr_u64};
 use crate::topology::Topology;
@@ -33,6 +33,8 @@ pub const RAW_BYTES: &str = "raw_bytes";
 #[derive(Debug)]
 pub struct EntryWriter {
     file: Appender,
+    /// The record of the entry header.
+    record: RecordHeader,
     header: EntryHeader,
     encoding: Encoding,
     /// What the records in the file say, the last ones of which may not be committed yet.
@@ -61,14 +63,17 @@ pub(super) struct StoredTopology {
 /// The records at the beginning of a file, which never change.
 #[derive(Debug)]
 pub(super) struct Beginning {
+    record: RecordHeader,
     header: EntryHeader,
     encoding: Encoding,
     topology: Option<StoredTopology>,
 }
 
 impl Beginning {
-    /// Of a file that is continued. `topology` is its record, and what that has.
+    /// Of a file that is continued: the record of its entry header and what that says. `topology` is
+    /// its record, and what that has.
     pub fn of(
+        record: RecordHeader,
         header: EntryHeader,
         encoding: Encoding,
         topology: Option<(RecordHeader, TopologyCounts)>,
@@ -77,7 +82,7 @@ impl Beginning {
             record,
             n_atoms: counts.atoms,
         };
-        Self { header, encoding, topology: topology.map(stored) }
+        Self { record, header, encoding, topology: topology.map(stored) }
     }
 }
 
@@ -125,7 +130,7 @@ impl EntryWriter {
     ) -> Result<Self> {
         let payload = encode_entry_header(header, encoding, topology.map(counts_of))?;
         let mut file = Appender::create(file, path)?;
-        file.append_plain(RecordKind::EntryHeader, &payload)?;
+        let (_, record) = file.append_plain(RecordKind::EntryHeader, &payload)?;
         let mut stored = None;
         if let Some(topology) = topology {
             let (record, payload) = encode_topology(topology);
@@ -133,7 +138,7 @@ impl EntryWriter {
             stored = Some(StoredTopology { record, n_atoms: topology.n_atoms() as u64 });
         }
         let uncommitted = Uncommitted { first: true, ..Uncommitted::default() };
-        let beginning = Beginning { header: header.clone(), encoding, topology: stored };
+        let beginning = Beginning { record, header: header.clone(), encoding, topology: stored };
         Ok(Self::new(file, beginning, FileState::default(), uncommitted, None))
     }
 
@@ -143,7 +148,12 @@ impl EntryWriter {
         let file = Appender::resume(file, path, recovered.end, recovered.end)?;
         let first = recovered.state.schema == Schema::default();
         let uncommitted = Uncommitted { first, ..Uncommitted::after(recovered.state.n_frames) };
-        let beginning = Beginning::of(recovered.header, recovered.encoding, recovered.topology);
+        let beginning = Beginning::of(
+            recovered.record,
+            recovered.header,
+            recovered.encoding,
+            recovered.topology,
+        );
         Ok(Self::new(file, beginning, recovered.state, uncommitted, recovered.tree))
     }
 
@@ -156,6 +166,7 @@ impl EntryWriter {
     ) -> Self {
         let mut writer = Self {
             file,
+            record: beginning.record,
             header: beginning.header,
             encoding: beginning.encoding,
             topology: beginning.topology,
@@ -375,7 +386,7 @@ impl EntryWriter {
             // Should the power go before the file gets its name, this is what can be resumed.
             self.commit()?;
         }
-        let tree_at = self.file.append_plain(RecordKind::Tree, tree)?;
+        let (tree_at, tree_record) = self.file.append_plain(RecordKind::Tree, tree)?;
         let index = Commit {
             kept_frames: 0,
             n_frames: self.state.n_frames,
@@ -385,11 +396,17 @@ impl EntryWriter {
         };
         let topology = self.topology.map(|topology| topology.record);
         let content_id = self.state.content_id(self.header.kind, tree, topology)?;
-        let index = self.file.append_plain(RecordKind::Index, &index.encode()?)?;
+        let (index, index_record) = self.file.append_plain(RecordKind::Index, &index.encode()?)?;
         let end = self.file.end();
         let padding = (end.next_multiple_of(64) - end) as usize;
         self.file.write(&vec![0; padding])?;
-        let trailer = Trailer { index, length: self.file.end() + END_BYTES as u64, content_id };
+        let trailer = Trailer {
+            index,
+            length: self.file.end() + END_BYTES as u64,
+            content_id,
+            records: checksum_of_records([self.record, tree_record, index_record]),
+            topology: topology.map_or(0, |record| record.checksum),
+        };
         self.file.write(&trailer.encode())?;
         set_xattr_u64(self.file.file(), RAW_BYTES, self.raw_bytes());
         self.file.sync()?;

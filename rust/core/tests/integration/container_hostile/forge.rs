@@ -106,6 +106,8 @@ pub struct Forge {
     bytes: Vec<u8>,
     /// Where the last commit ends.
     committed: u64,
+    /// The checksum of the last record of each kind.
+    sums: [u64; 256],
 }
 
 impl Forge {
@@ -118,7 +120,7 @@ impl Forge {
         let mut bytes = b"\x89PFX\r\n\x1a\n".to_vec();
         bytes.extend(version.to_le_bytes());
         bytes.extend(features.to_le_bytes());
-        let mut forge = Self { bytes: sealed(bytes), committed: 0 };
+        let mut forge = Self { bytes: sealed(bytes), committed: 0, sums: [0; 256] };
         let mut head = (description.len() as u32).to_le_bytes().to_vec();
         head.extend(description.as_bytes());
         head.extend(metadata);
@@ -134,7 +136,9 @@ impl Forge {
         if header.kind == COMMIT {
             (header.first, header.count) = (offset, self.committed);
         }
-        self.bytes.extend(header.encode(payload));
+        let encoded = header.encode(payload);
+        self.sums[usize::from(header.kind)] = sum_in(&encoded);
+        self.bytes.extend(encoded);
         self.bytes.resize(self.bytes.len() + header.padding as usize, 0);
         self.bytes.extend(payload);
         let table = header.table(payload);
@@ -179,9 +183,19 @@ impl Forge {
         trailer.extend(index.to_le_bytes());
         trailer.extend((self.bytes.len() as u64 + BLOCK as u64).to_le_bytes());
         trailer.extend([5; 16]);
+        let of = |kind: u8| self.sums[usize::from(kind)];
+        let sums: Vec<u8> =
+            [HEAD, TREE, INDEX].into_iter().flat_map(|kind| of(kind).to_le_bytes()).collect();
+        trailer.extend(checksum(&sums).to_le_bytes());
+        trailer.extend(of(TOPOLOGY).to_le_bytes());
         self.bytes.extend(sealed(trailer));
         self.bytes
     }
+}
+
+/// The checksum of a payload, in the header of its record.
+fn sum_in(header: &[u8; BLOCK]) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|at| header[56 + at]))
 }
 
 fn encode(commit: &Commit, tree: u64) -> Vec<u8> {
