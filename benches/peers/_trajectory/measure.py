@@ -19,6 +19,7 @@ from .data import DataSet
 from .lineup import lineup
 
 STRIDE = 10
+AT_RANDOM = 32
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Result:
     encode: float | None
     decode: float
     frame: float
+    #: Of one frame of many.
+    at_random: float
     stride: float
     atoms: float
 
@@ -117,6 +120,12 @@ def one_round(
         stored = contender.open(path)
         times[operation] = timed(lambda read=read, stored=stored: read(stored))
         stored.close()
+    order = np.random.default_rng(index).permutation(len(frames))[:AT_RANDOM].tolist()
+    stored = contender.open(path)
+    for each in order:
+        stored.frame(each)  # What is read of a file but once is there.
+    times["at_random"] = timed(lambda: [stored.frame(each) for each in order]) / len(order)
+    stored.close()
     return times
 
 
