@@ -176,6 +176,42 @@ def test_the_time_step_that_mdtraj_writes_into_a_dcd_is_none(handler, tmp_path, 
     np.testing.assert_allclose(found.time, [0, 0.001, 0.002])
 
 
+@pytest.mark.parametrize("name", ["XTC", "TRR", "NCDF", "DCD"])
+def test_times_that_a_file_has_are_not_replaced_by_dt(handler, said, name):
+    path = getattr(datafiles, name)
+    expected = handler.load_data(handler.import_trajectory(None, path, "plain"))
+    found = handler.load_data(handler.import_trajectory(None, path, "dt", dt=2.0))
+    assert found.keys() == expected.keys()
+    for field in {"time", "step"} & found.keys():
+        np.testing.assert_array_equal(found[field], expected[field])
+    begin = expected["time"][0]
+    assert f"{path}: dt=2 is not used, for the file has times, {begin:g} ps in its first" in said()
+
+
+def test_a_part_with_times_keeps_dt_from_making_others(handler, tmp_path, said):
+    (tmp_path / "1.xyz").write_text("4\n\n" + "C 1.0 2.0 3.0\n" * 4)
+    parts = [tmp_path / "1.xyz", write_xtc(tmp_path / "2.xtc", [5, 6])]
+    found = handler.open(handler.import_trajectory(None, parts, "run", dt=2.0))
+    np.testing.assert_array_equal(found.time, [np.nan, 5, 6])
+    assert "2.xtc: dt=2 is not used" in said()
+
+
+def test_times_by_dt_begin_at_the_time_offset(handler, tmp_path):
+    (tmp_path / "run.xyz").write_text("1\n\nC 1.0 2.0 3.0\n" * 2)
+    key = handler.import_trajectory(None, tmp_path / "run.xyz", "x", dt=0.5, time_offset=100)
+    assert handler.open(key).time.tolist() == [100, 100.5]
+
+
+def test_times_of_a_file_can_be_replaced_by_a_transformation(handler, tmp_path):
+    def in_steps_of_2(ts):
+        ts.time = 2.0 * ts.frame
+        return ts
+
+    path = write_xtc(tmp_path / "run.xtc", [0, 0, 0])
+    key = handler.import_trajectory(None, path, "x", transformations=in_steps_of_2)
+    assert handler.open(key).time.tolist() == [0, 2, 4]
+
+
 def test_an_option_of_no_effect_is_refused(handler, tmp_path):
     path = write_xtc(tmp_path / "run.xtc", [0, 1])
     with pytest.raises(InvalidArgumentError, match=r"precison=0.1 .*XTCReader .*refresh_offsets"):
@@ -183,8 +219,8 @@ def test_an_option_of_no_effect_is_refused(handler, tmp_path):
     for option, value in {"convert_units": False, "sub": np.arange(2)}.items():
         with pytest.raises(InvalidArgumentError, match=f"{option}="):
             handler.import_trajectory(None, path, "x", **{option: value})
-    key = handler.import_trajectory(None, path, "x", refresh_offsets=True, dt=3.0)
-    assert handler.open(key).time.tolist() == [0, 3]
+    key = handler.import_trajectory(None, path, "x", refresh_offsets=True, time_offset=3.0)
+    assert handler.open(key).time.tolist() == [3, 4]
     for topology in (None, MDAnalysis.Universe.empty(4)._topology):
         for moved in (translate([1, 2, 3]), [translate([1, 2, 3])]):
             key = handler.import_trajectory(topology, path, "x", transformations=moved)
@@ -334,4 +370,4 @@ def test_a_time_step_that_is_made_up_and_not_stored_is_no_warning(handler, tmp_p
     found = handler.load_data(handler.import_trajectory(None, path, "x"))
     assert found.get("time") == (None if suffix == "lammpstrj" else [5.0])
     found = handler.load_data(handler.import_trajectory(None, path, "y", dt=2.0))
-    assert found["time"].tolist() == ([0, 2] if suffix == "lammpstrj" else [0])
+    assert found["time"].tolist() == ([0, 2] if suffix == "lammpstrj" else [5])

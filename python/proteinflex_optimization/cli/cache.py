@@ -167,7 +167,10 @@ def _add_import(commands: Any) -> None:
     command.add_argument("--format", help="such as LAMMPSDUMP; default: by suffix")
     command.add_argument("--topology-format", metavar="FORMAT", help="default: by suffix")
     command.add_argument(
-        "--dt", type=float, metavar="PS", help="between frames, where the file has no times"
+        "--dt",
+        type=float,
+        metavar="PS",
+        help="between frames, where the file has no times; others are kept",
     )
     command.add_argument(
         "--overlap",

@@ -85,7 +85,8 @@ def import_trajectory(
     progress : callable, optional
         Called with the number of frames that were read and of all.
     **options
-        For MDAnalysis's reader, such as ``dt`` (ps between frames, where the file has no times).
+        For MDAnalysis's reader. ``dt`` (ps between frames) is for files without times: the times that
+        a file has are kept, which is logged.
 
     Returns
     -------
@@ -128,6 +129,7 @@ def import_trajectory(
             )
     if not given:
         raise InvalidArgumentError("trajectory=[] is not valid: expected at least one file")
+    dt = options.pop("dt", None)  # By which MDAnalysis would count the times of a DCD file anew.
     parts: list[_Part] = []
     try:
         for path in given:
@@ -136,7 +138,8 @@ def import_trajectory(
             )
             parts.append(_Part(file, allow_truncated=allow_truncated))
         structure = parts[0].file.topology()
-        run = _Run(parts, overlap=overlap, dt=options.get("dt"), progress=progress)
+        begin = options.get("time_offset") or 0
+        run = _Run(parts, overlap=overlap, dt=dt, begin=begin, progress=progress)
         while True:
             writer = handler._import_writer(data_id, metadata, precision=precision, profile=profile)
             try:
@@ -251,10 +254,12 @@ class _Run:
         *,
         overlap: str,
         dt: float | None,
+        begin: float,
         progress: Callable[[int, int], None] | None,
     ) -> None:
         self._parts = parts
-        self._dt = dt
+        self._dt = None if dt is None else _dt_for(parts, dt)
+        self._begin = begin
         self._progress = progress
         self._fields = {name: np.asarray(value) for name, value in parts[0].first.items()}
         self._excluded: set[str] = set()
@@ -326,7 +331,7 @@ class _Run:
     def _completed(self, found: dict[str, Any]) -> dict[str, Any]:
         """Give a frame all fields of the trajectory."""
         if self._dt is not None:
-            found["time"] = np.float64(self._n_frames * self._dt)
+            found["time"] = np.float64(self._begin + self._n_frames * self._dt)
             self._fields["time"] = np.asarray(found["time"])
         for name in self._excluded:
             found.pop(name, None)
@@ -425,6 +430,20 @@ def _check_atoms(file: TrajectoryFile, first: TrajectoryFile) -> None:
 
 class _FieldsChanged(Exception):  # noqa: N818, a turn and no error
     """The trajectory is begun again, for its fields are others than was thought."""
+
+
+def _dt_for(parts: list[_Part], dt: float) -> float | None:
+    """Return the time step of a run; None where its files have times of their own."""
+    for part in parts:
+        if "time" in part.first:
+            logger.warning(
+                "%s: dt=%g is not used, for the file has times, %g ps in its first frame",
+                part.file.path,
+                dt,
+                part.first["time"],
+            )
+            return None
+    return dt
 
 
 def _is_ascending(values: list[float]) -> bool:

@@ -146,7 +146,6 @@ class TrajectoryFile:
         self._universe: Any = None
         self._opened = ExitStack()
         self._stat = _stat(self.path)
-        self._has_dt = "dt" in options
         self._time_offset = options.get("time_offset", 0)
         self._velocities_are_whole = True
         with (
@@ -381,7 +380,7 @@ class TrajectoryFile:
 
     def _fields(self, ts: Any) -> dict[str, Any]:
         found: dict[str, Any] = {"frames": ts.positions.copy()}
-        if "time" in ts.data and self.findings.has_time and not self._has_dt:
+        if "time" in ts.data and self.findings.has_time:
             found["time"] = np.float64(ts.data["time"] + self._time_offset)
         step = "frame" if self.format == "TRZ" else "step"
         if step in ts.data and self.findings.has_steps:
