@@ -103,7 +103,7 @@ def test_every_documented_command_prints_just_the_documented_keys(place, capsys)
         assert found == known, command
 
 
-@pytest.mark.parametrize("command", ["rm one", "clear", "prune --to 0GB", "rm left --unfinished"])
+@pytest.mark.parametrize("command", ["rm one", "clear", "prune --to 1kB", "rm left --unfinished"])
 def test_a_dry_run_prints_what_would_be_removed(place, capsys, command):
     words = ["cache", *command.split(), "--dir", str(place / "cache"), "--dry-run", "--json"]
     assert main(words) == 0
@@ -112,6 +112,9 @@ def test_a_dry_run_prints_what_would_be_removed(place, capsys, command):
     if "rm" not in command:
         assert set(result["would_clean"]) == {"temporary", "quarantined", "unfinished", "pins"}
         expected.add("would_clean")
+    if "prune" in command:
+        assert set(result["would_keep"]) == {"pinned", "unfinished", "damaged", "newer"}
+        expected.add("would_keep")
     assert set(result) == expected
     assert len(result["would_remove"]) == (1 if "rm" in command else 3)
 

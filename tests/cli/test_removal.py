@@ -58,6 +58,55 @@ def test_prune_shows_what_goes_and_removes_just_that(cache, capsys):
     assert set(cache.keys()) == set(before) - set(would)
 
 
+def used_bytes(handler):
+    return handler.get_cache_stats()["used_bytes"]
+
+
+def test_prune_counts_unfinished_trajectories_as_the_limit_does(cache, capsys):
+    writer = cache.trajectory_writer("run")
+    writer.append(np.random.default_rng(0).normal(size=(100, 100, 3)))
+    writer.flush()
+    del writer  # As a process that ends.
+    target = used_bytes(cache) - 1
+    assert flexopt(cache, "prune", "--to", f"{target}B", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["removed"] == [cache.key_for("entry 0", kind="structure")]
+    assert result["used_bytes"] == used_bytes(cache) <= target
+    (unfinished,) = cache.unfinished()
+    assert result["kept"]["unfinished"] == unfinished["stored_bytes"]
+
+
+def test_prune_makes_no_space_for_an_old_trajectory_that_it_removes(cache, capsys):
+    target = used_bytes(cache)
+    old = leave_old(cache)
+    assert flexopt(cache, "prune", "--to", f"{target}B", "--yes") == 0
+    assert "0 entries removed" in capsys.readouterr().out
+    assert not old.exists()
+
+
+def test_prune_says_what_keeps_a_cache_above_the_size(cache, capsys):
+    cache.pin(cache.key_for("entry 0", kind="structure"))
+    writer = cache.trajectory_writer("run")
+    writer.append(np.zeros((3, 4, 3), np.float32))
+    writer.flush()
+    for name, content in {"entry 1": b"no entry", "entry 2": b"\x89FXT\r\n\x1a\n"}.items():
+        (path,) = cache.cache_dir.glob(f"entries/*/{cache.key_for(name, kind='structure')}.*")
+        path.write_bytes(content)
+    assert flexopt(cache, "prune", "--to", "1kB", "--dry-run", "--json") == 1
+    output = capsys.readouterr()
+    kept = json.loads(output.out)["would_keep"]
+    assert kept["pinned"] > 100_000
+    assert min(kept["unfinished"], kept["damaged"]) > 0
+    assert flexopt(cache, "prune", "--to", "1kB", "--yes") == 1
+    output = capsys.readouterr()
+    assert "1 entry removed" in output.out
+    (line,) = [line for line in output.err.splitlines() if "more than" in line]
+    assert " stay, more than 1.0 kB: pinned entries (" in line
+    assert "unfinished trajectories (" in line
+    assert "damaged entries (" in line
+    writer.close()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -144,13 +193,15 @@ def test_an_unfinished_trajectory_is_removed_when_asked_for_and_not_while_it_is_
     assert "--yes" in capsys.readouterr().err
     assert len(cache.unfinished()) == 2
     assert flexopt(cache, "rm", "left", "alive", "--unfinished", "--yes") == 1
-    assert "being written" in capsys.readouterr().err
+    output = capsys.readouterr()
+    assert "being written" in output.err
+    assert f"removed {cache.key_for('left')} (left)\n" in output.out
     assert [one["data_id"] for one in cache.unfinished()] == ["alive"]
     assert len(cache.keys()) == 4
     writer.close()
 
 
-def test_leftovers_are_told_before_they_are_removed_and_old_trajectories_asked_for(cache, capsys):
+def leave_old(cache):
     writer = cache.trajectory_writer("old")
     writer.append(np.zeros((3, 4, 3), np.float32))
     writer.flush()
@@ -158,6 +209,11 @@ def test_leftovers_are_told_before_they_are_removed_and_old_trajectories_asked_f
     (file,) = cache.cache_dir.glob("entries/*/*.suspended")
     month = 31 * 86_400
     os.utime(file, (file.stat().st_atime - month, file.stat().st_mtime - month))
+    return file
+
+
+def test_leftovers_are_told_before_they_are_removed_and_old_trajectories_asked_for(cache, capsys):
+    file = leave_old(cache)
     (cache.cache_dir / "quarantine" / f"{cache.key_for('old')}-1.damaged").write_bytes(b"")
     assert flexopt(cache, "prune", "--dry-run") == 0
     assert "and 1 damaged entry in quarantine" in capsys.readouterr().out

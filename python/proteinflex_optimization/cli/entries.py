@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proteinflex_optimization.cli import objects, removal, transfer
+from proteinflex_optimization.cli import objects, removal, transfer, unused
 from proteinflex_optimization.cli.commands import look_at_cache, open_cache
 from proteinflex_optimization.cli.output import (
     age,
@@ -197,7 +197,7 @@ def import_files(options: argparse.Namespace) -> int:
         # Before a cache is made.
         if file is not None and not Path(file).exists():
             raise InvalidArgumentError(f"{argument}={file!r} is not valid: there is no such file")
-    with removal.no_unused_cache(options.dir):
+    with unused.no_unused_cache(options.dir):
         result = transfer.import_files(open_cache(options.dir), options)
     if options.json:
         print_json(result)

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proteinflex_optimization.cli import removal
+from proteinflex_optimization.cli import removal, unused
 from proteinflex_optimization.cli.commands import look_at_cache, open_cache
 from proteinflex_optimization.cli.output import counted, print_json, printable, size
 from proteinflex_optimization.cli.selection import entry_key
@@ -45,7 +45,7 @@ def push(options: argparse.Namespace) -> int:
 
 def pull(options: argparse.Namespace) -> int:
     """Fetch an entry, or all below a URL."""
-    with removal.no_unused_cache(options.dir), ProgressLine("pulling", "MB") as progress:
+    with unused.no_unused_cache(options.dir), ProgressLine("pulling", "MB") as progress:
         draw = partial(_draw, progress, 0, None)
         reports = open_cache(options.dir).pull(options.url, progress=draw)
     _print(reports, "fetched", options)

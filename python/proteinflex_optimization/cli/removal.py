@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import math
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proteinflex_optimization._text import PROBLEMS
 from proteinflex_optimization.cli import confirm
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     )
 
 
-FOLDERS = ("entries", "locks", "pins", "quarantine")
-"""What is made in the directory of a cache."""
 NEVER = datetime.fromtimestamp(0, timezone.utc)
 """When an entry was stored that can't be read."""
 
@@ -122,9 +120,13 @@ def print_unfinished(unfinished: list[UnfinishedTrajectory]) -> None:
         if one["writer"] is not None:
             written += f", process {one['writer']} on {printable(str(one['host']))} is writing it"
         frames = "?" if one["n_frames"] is None else str(one["n_frames"])
-        name = "can't be read" if one["data_id"] is None else printable(one["data_id"])
-        rows.append((one["key"], size(one["stored_bytes"]), frames, written, name))
+        rows.append((one["key"], size(one["stored_bytes"]), frames, written, _name(one)))
     print_table(("KEY", "SIZE", "FRAMES", "STATE", "ID"), rows, "<>>")
+
+
+def _name(unfinished: UnfinishedTrajectory) -> str:
+    data_id = unfinished["data_id"]
+    return "can't be read" if data_id is None else printable(data_id)
 
 
 def remove(options: argparse.Namespace) -> int:
@@ -183,28 +185,44 @@ def _remove_unfinished(options: argparse.Namespace) -> int:
         warn(f"{key} is being written, and stays")
     if options.json:
         print_json({"removed": removed, "missing": written})
+    else:
+        for one in chosen:
+            if one["key"] in removed:
+                print(f"removed {one['key']} ({_name(one)})")
     return 1 if written else 0
 
 
 def prune(options: argparse.Namespace) -> int:
-    """Remove leftover files, and the least recently used entries down to a size."""
+    """Remove leftover files, and the least recently used entries down to a size; 1 above that size."""
     if options.to is not None:
         parse_size(options.to, "--to", 100)  # Wrong usage, whatever the cache is.
     handler = look_at_cache(options)
-    entries = infos(handler).whole
+    found, leftovers = infos(handler), handler.cleanup(dry_run=True)
+    kept = _kept(found, handler, leftovers)
     victims: list[EntryInfo] = []
+    target, is_told = math.inf, False
     if options.to is not None:
-        limit = handler.get_cache_stats()["max_bytes"]
-        victims = _victims(entries, parse_size(options.to, "--to", limit))
-    status = _asked(handler, victims, entries, options)
+        target = parse_size(options.to, "--to", handler.get_cache_stats()["max_bytes"])
+        victims = _victims(found.whole, target - sum(kept.values()))
+        is_told = _tell_kept(kept, target)
+    status = _asked(victims, found.whole, leftovers, options, would_keep=kept)
     if status is not None:
-        return status
+        return max(status, int(is_told))
     removed = _remove(options, victims, spare_used=True)
-    cleaned = open_cache(options.dir).cleanup()
-    freed = sum(_sizes(removed))
+    handler = open_cache(options.dir)
+    cleaned = handler.cleanup()
+    freed, used = sum(_sizes(removed)), handler.get_cache_stats()["used_bytes"]
     if options.json:
         keys = [entry["key"] for entry in removed]
-        print_json({"removed": keys, "freed_bytes": freed, "cleaned": cleaned})
+        print_json(
+            {
+                "removed": keys,
+                "freed_bytes": freed,
+                "cleaned": cleaned,
+                "kept": kept,
+                "used_bytes": used,
+            }
+        )
     else:
         files = sum(count for count in cleaned.values() if isinstance(count, int))
         print(
@@ -213,14 +231,16 @@ def prune(options: argparse.Namespace) -> int:
         )
         if len(removed) < len(victims):
             print(f"{len(victims) - len(removed)} stay: they were used or pinned meanwhile")
-    return 0
+    if used > target and not is_told:
+        warn(f"{size(used)} are used, more than {size(target)}: others use the cache meanwhile")
+    return int(used > target)
 
 
 def clear(options: argparse.Namespace) -> int:
     """Remove all entries, also pinned ones."""
     handler = look_at_cache(options)
     entries = [entry for found in infos(handler) for entry in found]
-    status = _asked(handler, entries, entries, options)
+    status = _asked(entries, entries, handler.cleanup(dry_run=True), options)
     if status is not None:
         return status
     removed = open_cache(options.dir).clear()
@@ -232,17 +252,17 @@ def clear(options: argparse.Namespace) -> int:
 
 
 def _asked(
-    handler: DataHandler,
     victims: list[EntryInfo],
     entries: list[EntryInfo],
+    leftovers: CleanupReport,
     options: argparse.Namespace,
+    **beside: Any,
 ) -> int | None:
     """Show what would go and ask whether it may; returns the exit status where it stays."""
-    leftovers = handler.cleanup(dry_run=True)
     _show(victims, options)
     _show_leftovers(leftovers, options)
     if options.dry_run:
-        return _dry_run(victims, options, leftovers)
+        return _dry_run(victims, options, leftovers, **beside)
     removal = _removal(victims, entries)
     count = leftovers["unfinished"]
     if count:
@@ -251,12 +271,45 @@ def _asked(
     return None if confirm.confirmed(removal, options) else confirm.refused()
 
 
-def _victims(entries: list[EntryInfo], target: int) -> list[EntryInfo]:
+KEPT = {
+    "pinned": "pinned entries",
+    "unfinished": "unfinished trajectories",
+    "damaged": "damaged entries",
+    "newer": "entries of a newer version",
+}
+"""What no `prune` removes, though it counts towards the limit."""
+
+
+def _kept(found: Infos, handler: DataHandler, leftovers: CleanupReport) -> dict[str, int]:
+    """Return the bytes of what stays whatever the size, by the names of `KEPT`."""
+    unfinished = handler.unfinished()
+    waiting = [one for one in unfinished if one["writer"] is None]
+    # Those that were not written to for longest are removed with other leftovers.
+    removed = sorted(waiting, key=itemgetter("last_written"))[: leftovers["unfinished"]]
+    return {
+        "pinned": sum(_sizes([entry for entry in found.whole if entry["pinned"]])),
+        "unfinished": sum(_sizes(unfinished)) - sum(_sizes(removed)),
+        "damaged": sum(_sizes(found.damaged)),
+        "newer": sum(_sizes(found.newer)),
+    }
+
+
+def _tell_kept(kept: dict[str, int], target: float) -> bool:
+    """Say what keeps a cache above a size; returns whether it does."""
+    stays = sum(kept.values())
+    if stays > target:
+        parts = [f"{KEPT[kind]} ({size(count)})" for kind, count in kept.items() if count]
+        warn(f"{size(stays)} stay, more than {size(target)}: {', '.join(parts)}")
+    return stays > target
+
+
+def _victims(entries: list[EntryInfo], room: int) -> list[EntryInfo]:
     """Choose as eviction does: those used least recently first, pinned ones never."""
-    excess = sum(_sizes(entries)) - target
+    unpinned = [entry for entry in entries if not entry["pinned"]]
+    excess = sum(_sizes(unpinned)) - room
     victims = []
-    for entry in sorted(entries, key=itemgetter("last_used")):
-        if excess > 0 and not entry["pinned"]:
+    for entry in sorted(unpinned, key=itemgetter("last_used")):
+        if excess > 0:
             victims.append(entry)
             excess -= entry["stored_bytes"]
     return victims
@@ -266,7 +319,7 @@ def _removal(chosen: list[EntryInfo], entries: list[EntryInfo]) -> confirm.Remov
     return confirm.Removal.of(_sizes(chosen), _sizes(entries), "entry", "entries")
 
 
-def _sizes(entries: list[EntryInfo]) -> list[int]:
+def _sizes(entries: Sequence[EntryInfo | UnfinishedTrajectory]) -> list[int]:
     return [entry["stored_bytes"] for entry in entries]
 
 
@@ -295,14 +348,17 @@ def _show_leftovers(leftovers: CleanupReport, options: argparse.Namespace) -> No
 
 
 def _dry_run(
-    entries: list[EntryInfo], options: argparse.Namespace, leftovers: CleanupReport | None = None
+    entries: list[EntryInfo],
+    options: argparse.Namespace,
+    leftovers: CleanupReport | None = None,
+    **beside: Any,
 ) -> int:
     keys, freed = [entry["key"] for entry in entries], sum(_sizes(entries))
     if leftovers is None:
         return confirm.dry_run(options, keys, freed)
     files = sum(leftovers[kind] for kind in LEFTOVERS)  # type: ignore[literal-required]
     more = f", and {counted(files, 'leftover file')}" if files else ""
-    return confirm.dry_run(options, keys, freed, more, would_clean=leftovers)
+    return confirm.dry_run(options, keys, freed, more, would_clean=leftovers, **beside)
 
 
 def _remove(
@@ -328,34 +384,3 @@ def _remove(
 
 def _is_used(now: EntryInfo, before: EntryInfo) -> bool:
     return now["pinned"] or now["last_used"] != before["last_used"]
-
-
-@contextmanager
-def no_unused_cache(directory: str | None) -> Iterator[None]:
-    """Remove in the end what was made in a directory that was not a cache, where nothing was stored."""
-    if directory is None or Path(directory, "entries").exists():
-        yield
-        return
-    place = Path(directory).absolute()
-    before = {path.name for path in place.iterdir()} if place.is_dir() else None
-    try:
-        yield
-    finally:
-        _remove_unused(place, before)
-
-
-def _remove_unused(place: Path, before: set[str] | None) -> None:
-    """Remove the tag and the empty folders of a cache, and the directory if it was not there before."""
-    tag = place / "CACHEDIR.TAG"
-    made = [place / name for name in {*FOLDERS, tag.name} - (before or set())]
-    paths = [path for one in made for path in (one, *one.rglob("*")) if path.exists()]
-    if any(path != tag and not path.is_dir() for path in paths):
-        return
-    with suppress(OSError):  # Where something has appeared in a directory, it stays.
-        for path in sorted(paths, reverse=True):
-            if path != tag:
-                path.rmdir()
-        if tag in made:
-            tag.unlink(missing_ok=True)
-        if before is None:
-            place.rmdir()
