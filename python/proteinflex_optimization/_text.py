@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-__all__ = ["PROBLEMS", "age", "id_of_job", "one_line", "printable", "shown", "size"]
+__all__ = ["PROBLEMS", "age", "encodable", "id_of_job", "one_line", "printable", "shown", "size"]
 
 PROBLEMS = {
     "damaged": "damaged",
@@ -26,6 +26,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return text with the escapes with which it is written in an encoding, so that these are measured."""
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def shown(value: Any, show: Callable[[Any], str] = str) -> str:

@@ -126,11 +126,55 @@ def test_the_table_fits_a_terminal(runs, in_terminal, monkeypatch, columns):
     monkeypatch.setenv("TERM", "xterm-256color")
     shown, status = in_terminal("watch", runs, "--once", columns=columns)
     assert status == 1
-    screen = pyte.Screen(int(columns), 30)
+    screen = pyte.Screen(int(columns), 100)
     pyte.Stream(screen).feed(shown)
     lines = [line for line in screen.display if line.strip()]
-    assert len(lines) == 7, "a headline, titles, and one row each"
-    assert lines[2].startswith("failed")
+    states = [line.split()[0] for line in lines[2:7]]
+    assert states == ["failed", "stopped", "unreadable", "running", "completed"], "one row each"
+    assert f"{runs}/1" in "".join(line.strip() for line in lines[7:]), "what has no place there"
+
+
+def failed_board(directory, name, message):
+    with ProgressTracker(checkpoint_dir=directory) as tracker:
+        tracker.start_task("dock", name, 100).fail(message)
+
+
+@pytest.mark.parametrize("columns", ["30", "80"])
+def test_a_terminal_shows_why_a_task_of_a_long_name_failed(
+    tmp_path, in_terminal, monkeypatch, columns
+):
+    pytest.importorskip("rich")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.chdir(tmp_path)
+    name = "Docking of 4AKE against the fragment library"
+    failed_board(tmp_path / "runs" / "17", name, "out of memory")
+    failed_board(tmp_path / "runs" / "18", name, "no " + "space " * 30 + "at all")
+    shown, status = in_terminal("watch", "runs", "--once", columns=columns)
+    assert status == 1
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    words = " ".join(text.split())
+    if columns == "80":
+        assert re.search(r'failed runs/17 .* "Docking.*…" failed: out of memory', text)
+        assert words.count("out of memory") == 1, "it is in the table"
+    assert "failed: out of memory" in words
+    assert f'"{name}" failed: no space' in words
+    assert "at all" in words, "whole, below the table"
+
+
+def test_a_terminal_of_another_encoding_has_no_row_that_is_too_wide(
+    tmp_path, in_terminal, monkeypatch
+):
+    pytest.importorskip("rich")
+    for variable, value in {"TERM": "xterm", "PYTHONIOENCODING": "ascii:strict"}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.chdir(tmp_path)
+    failed_board(tmp_path / "runs" / "é", "Ångström " * 20, "no place")
+    shown, _ = in_terminal("watch", "runs", "--once", columns="60")
+    row = next(line for line in shown.splitlines() if "runs/" in line and "%" in line)
+    row = re.sub(r"\x1b\[[0-9;]*m", "", row)
+    assert r"runs/\xe9" in row
+    assert "..." in row
+    assert len(row.rstrip()) <= 60
 
 
 def test_a_job_that_hangs_is_stalled_and_no_failure(tmp_path, capsys):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from proteinflex_optimization._text import id_of_job
+from proteinflex_optimization._text import encodable, id_of_job
 from proteinflex_optimization.cli.boards import PROBLEMS, mean_percent, summarize
 from proteinflex_optimization.cli.output import age, counted, one_line
 from proteinflex_optimization.display import duration
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console, ConsoleOptions, OverflowMethod, RenderResult
     from rich.text import Text
 
 __all__ = ["COLUMNS", "BoardTable", "Changes", "cells", "headline", "job"]
@@ -31,6 +32,10 @@ RESERVED_LINES = 4
 """Lines of a terminal that are left for the title, the header, what is not shown and the cursor."""
 LONGEST = 20
 """Characters of a job, a host or a state; the rest of them is cut."""
+NAME = re.compile(r'"((?:[^"\\]|\\.)*)"(?= failed| stopped at)')
+"""A task in a reason."""
+SHORTEST = 8
+"""Characters that are left of its name, so that the reason can be read."""
 LINE_PAUSE = 10.0
 """Seconds between two summaries where there is no terminal."""
 
@@ -87,7 +92,10 @@ def headline(records: list[Any]) -> str:
 
 
 class BoardTable:
-    """The boards as a table for `rich`, cut to a terminal's width and, where asked, its height."""
+    """The boards as a table for `rich`, cut to a terminal's width and, where asked, its height.
+
+    Else a line below it tells each problem for which the table has no place.
+    """
 
     def __init__(self, records: list[Any], *, fits_height: bool) -> None:
         self._records = records
@@ -95,24 +103,37 @@ class BoardTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it."""
+        from rich.cells import cell_len
         from rich.text import Text
 
         width, count = options.max_width, len(self._records)
         if self._fits_height:
             count = min(count, max(console.size.height - RESERVED_LINES, 1))
         titles = [title for title, (least, _) in COLUMNS.items() if width >= least]
-        rows = [cells(record, width) for record in self._records[:count]]
+        rows = [
+            [encodable(text, options.encoding) for text in cells(record, width)]
+            for record in self._records[:count]
+        ]
         widths = _widths(titles, rows, width)
-        yield Text(headline(self._records), no_wrap=True, overflow="ellipsis")
-        yield _row(titles, widths, "dim")
+        ellipsis = "..." if options.ascii_only else "…"
+        # Which is, of `rich`, one character.
+        overflow: OverflowMethod = "crop" if options.ascii_only else "ellipsis"
+        yield Text(headline(self._records), no_wrap=True, overflow=overflow)
+        yield _row(titles, widths, ellipsis, "dim")
         for record, row in zip(self._records, rows, strict=False):
-            line = _row(row, widths, "")
+            line = _row(row, widths, ellipsis, "")
             line.stylize(STYLES.get(record["status"], ""), 0, widths[0])
             yield line
         hidden = summarize(self._records[count:])
         if hidden:
             text = ", ".join(f"{count:,} {state}" for state, count in hidden.items())
-            yield Text(f"and {text}", style="dim", no_wrap=True, overflow="ellipsis")
+            yield Text(f"and {text}", style="dim", no_wrap=True, overflow=overflow)
+        if not self._fits_height:
+            room = widths[-1] if titles[-1] == "WHAT" else 0
+            for record in self._records:
+                text = _with_short_names(one_line(_what(record)), room, ellipsis)
+                if record["status"] in PROBLEMS and cell_len(text) > room:
+                    yield Text(encodable(_problem(record), options.encoding))
 
 
 def _widths(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
@@ -134,29 +155,42 @@ def _widths(titles: list[str], rows: list[list[str]], width: int) -> list[int]:
     return widths
 
 
-def _row(texts: list[str], widths: list[int], style: str) -> Text:
+def _row(texts: list[str], widths: list[int], ellipsis: str, style: str) -> Text:
     from rich.cells import set_cell_size
     from rich.text import Text
 
     cut = [
-        _cut(text, width, keeps_end=title == "BOARD")
+        _cut(text, width, ellipsis, keeps_end=title == "BOARD")
         for title, text, width in zip(COLUMNS, texts, widths, strict=False)
     ]
     padded = [set_cell_size(text, width) for text, width in zip(cut, widths, strict=True)]
     return Text(" ".join(padded), style=style, no_wrap=True, overflow="crop")
 
 
-def _cut(text: str, width: int, *, keeps_end: bool) -> str:
-    """Cut a text to a width: of a path the end tells more than the beginning."""
+def _cut(text: str, width: int, ellipsis: str, *, keeps_end: bool) -> str:
+    """Cut a text to a width: names of tasks first; of a path the end tells more than the beginning."""
     from rich.cells import cell_len, set_cell_size
 
+    text, ellipsis = _with_short_names(text, width, ellipsis), ellipsis[:width]
     if cell_len(text) <= width:
         return text
     if not keeps_end:
-        return set_cell_size(text, width - 1) + "…"
-    while text and cell_len(text) >= width:
+        return set_cell_size(text, width - len(ellipsis)) + ellipsis
+    while text and cell_len(text) > width - len(ellipsis):
         text = text[1:]
-    return "…" + text
+    return ellipsis + text
+
+
+def _with_short_names(text: str, width: int, ellipsis: str) -> str:
+    """Shorten the names of tasks, as far as a text is too long for a width."""
+    from rich.cells import cell_len
+
+    def shorten(name: re.Match[str]) -> str:
+        left = max(cell_len(name[1]) - excess, SHORTEST)
+        return f'"{_cut(name[1], left, ellipsis, keeps_end=False)}"'
+
+    excess = cell_len(text) - width
+    return text if excess <= 0 else NAME.sub(shorten, text)
 
 
 class Changes:
