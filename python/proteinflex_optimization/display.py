@@ -18,10 +18,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TextIO
 
 from proteinflex_optimization._bars import bars_in, is_terminal
-from proteinflex_optimization._text import id_of_job, one_line
+from proteinflex_optimization._text import encodable, id_of_job, one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.console import Console, ConsoleOptions, OverflowMethod, RenderableType, RenderResult
     from rich.table import Table
 
 __all__ = ["Display", "html", "line", "tree"]
@@ -177,32 +177,38 @@ class _Tree:
 
         failed = failures(self._progress)
         for text in failed[:MAX_FAILED]:
-            yield Text(f"failed: {text}", style="red")
+            yield Text(encodable(f"failed: {text}", options.encoding), style="red")
         if len(failed) > MAX_FAILED:
             yield Text(f"and {len(failed) - MAX_FAILED} more failed", style="red")
-        yield _table(self._progress, options.max_width)
+        yield _table(self._progress, options)
 
 
-def _table(progress: Progress, width: int) -> Table:
+def _table(progress: Progress, options: ConsoleOptions) -> Table:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
+    def text(content: str, style: str) -> Text:
+        return Text(encodable(content, options.encoding), style=style)
+
     styles = {"completed": "green", "failed": "red", "stopped": "yellow", "running": "cyan"}
+    width = options.max_width
+    # The ellipsis of `rich` is one character, which other encodings than UTF lack.
+    overflow: OverflowMethod = "crop" if options.ascii_only else "ellipsis"
     bar_width = next((bar for least, bar in BAR_WIDTHS if width >= least), 0)
     table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(width * 2 // 5, 8))
+    table.add_column(no_wrap=True, overflow=overflow, max_width=max(width * 2 // 5, 8))
     if bar_width:
         table.add_column(no_wrap=True, width=bar_width)
     table.add_column(no_wrap=True, min_width=7)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, overflow=overflow)
     tasks: Mapping[str, Mapping[str, Any]] = progress["tasks"]
     only = _only_task(progress)
 
     def row(name: str, status: str, percent: float | None, rest: str) -> None:
         style = styles.get(status, "dim")
         shown = Text("" if percent is None else f"{percent:5.1f} %")
-        cells: list[Any] = [Text(name, style=style), shown, Text(rest, style="dim")]
+        cells: list[Any] = [text(name, style), shown, text(rest, "dim")]
         if bar_width:
             total = None if percent is None else 100.0
             bar = ProgressBar(total=total, completed=percent or 0.0, width=bar_width)

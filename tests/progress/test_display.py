@@ -271,6 +271,21 @@ def test_a_deep_and_wide_tree_is_drawn_in_a_few_rows():
     assert "more" in lines[-1]
 
 
+def test_bars_fit_a_terminal_whose_encoding_lacks_a_character_of_a_name(tmp_path: Path):
+    from rich.console import Console
+
+    with ProgressTracker(checkpoint_dir=tmp_path) as tracker:
+        tracker.start_task("a", "Ångström " * 20, 10).fail("too small: é")
+        file = io.TextIOWrapper(io.BytesIO(), "ascii", "backslashreplace")
+        Console(file=file, width=60, force_terminal=True, color_system=None).print(
+            display.tree(tracker.get_progress())
+        )
+    file.flush()
+    lines = file.buffer.getvalue().decode().splitlines()
+    assert any(r"\xc5ngstr\xf6m" in line for line in lines)
+    assert max(map(len, lines)) <= 60
+
+
 def test_sigterm_ends_a_job_with_a_display():
     code = JOB.replace("time.sleep(0.25)", "time.sleep(300)")
     job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
