@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import re
 import sys
 import types
 from collections.abc import Iterable
@@ -31,6 +32,8 @@ VERSION = b"2"
 """Of how keys are made: another one makes another key of the same call."""
 RESULT = "result"
 """The name in the entry of what a function returned that is not a trajectory."""
+STORED = re.compile(rf"^(structure_data\['{RESULT}'\]|trajectory_data)")
+"""What errors of storing call what a function returned."""
 
 
 class Memoized(Generic[Parameters, Result]):
@@ -60,20 +63,30 @@ class Memoized(Generic[Parameters, Result]):
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         """Return what is stored for these arguments, else call the function and store it."""
+        has_returned = False
 
         def compute() -> dict[str, Any]:
+            nonlocal has_returned
             found = self._function(*args, **kwargs)
+            has_returned = True
             if self._kind == "structure":
                 return {RESULT: found}
             return cast("dict[str, Any]", found)
 
-        stored = self._handler.get_or_compute(
-            self._data_id(args, kwargs),
-            compute,
-            kind=self._kind,
-            metadata={"function": self._name},
-            timeout=self._timeout,
-        )
+        data_id = self._data_id(args, kwargs)
+        try:
+            stored = self._handler.get_or_compute(
+                data_id,
+                compute,
+                kind=self._kind,
+                metadata={"function": self._name},
+                timeout=self._timeout,
+            )
+        except InvalidArgumentError as error:
+            if has_returned:
+                why = STORED.sub(RESULT, str(error))
+                error.args = (f"the result of {self._name} can't be stored: {why}",)
+            raise
         _make_read_only(stored)
         return cast("Result", stored[RESULT] if self._kind == "structure" else stored)
 

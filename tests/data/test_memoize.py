@@ -296,6 +296,45 @@ def test_exceptions_are_not_cached(handler):
     assert compute(outcomes) == 5
 
 
+@pytest.mark.parametrize(
+    ("kind", "result", "message"),
+    [
+        ("structure", {"shape": object}, r"result\['shape'\]=<class 'object'> is of type type"),
+        ("trajectory", 5, "result=5 is of type int"),
+        ("trajectory", {"frames": np.zeros(1)}, r"result\['frames'\]=shape \[1\] is not valid"),
+    ],
+)
+def test_a_result_that_cannot_be_stored_is_called_that_of_its_function(
+    handler, kind, result, message
+):
+    @handler.memoize(kind=kind)
+    def features():
+        return result
+
+    with pytest.raises(
+        InvalidArgumentError, match=rf"^the result of \S*features can't .*: {message}"
+    ):
+        features()
+
+
+def test_an_error_of_the_function_is_not_taken_for_one_of_its_result(handler):
+    @handler.memoize
+    def store():
+        raise InvalidTypeError("structure_data['result'] of another store")
+
+    with pytest.raises(InvalidTypeError, match=r"^structure_data\['result'\]"):
+        store()
+
+
+def test_the_order_of_keywords_counts_for_a_result_may_depend_on_it(handler):
+    @handler.memoize
+    def names(**columns):
+        return list(columns)
+
+    assert names(a=1, b=2) == ["a", "b"]
+    assert names(b=2, a=1) == ["b", "a"]
+
+
 def test_trajectories_are_stored_as_trajectories(handler):
     @handler.memoize(kind="trajectory")
     def simulate(n):
