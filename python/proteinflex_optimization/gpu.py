@@ -266,7 +266,7 @@ class GPUManager(_native.GPUManager):
             if batch_size <= 1:
                 raise InsufficientGPUMemoryError(
                     f"one item of {task} does not fit into the memory of "
-                    f"{_named(indices)}: {failure}"
+                    f"{_named(indices)}: {str(failure) or type(failure).__name__}"
                 ) from failure
             _logger.warning(
                 "%s ran out of memory with a batch of %d; trying %d",

@@ -206,6 +206,16 @@ def test_a_batch_that_runs_out_of_memory_is_halved_and_remembered(one_gpu):
     assert GPUManager({"work": 1000}).get_optimal_batch_size("work", [0]) == 8
 
 
+def test_what_does_not_fit_is_said_with_a_reason_also_where_the_error_has_no_text(one_gpu):
+    manager = GPUManager({"work": 1000, "other": 1000})
+    for task, error, reason in (
+        ("work", MemoryError(), "MemoryError"),
+        ("other", MemoryError("2 GiB"), "2 GiB"),
+    ):
+        with pytest.raises(InsufficientGPUMemoryError, match=f"of this machine: {reason}$"):
+            manager.run_with_oom_backoff(Library(0, error), task, [])
+
+
 def test_other_errors_pass_through_at_once(one_gpu):
     library = Library(0, RuntimeError("CUDA error: device-side assert triggered"))
     with pytest.raises(RuntimeError, match="assert"):
