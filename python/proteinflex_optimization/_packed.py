@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from proteinflex_optimization.errors import InvalidArgumentError
 
-__all__ = ["check_streams", "unpacked"]
+__all__ = ["check_streams", "packer_of", "unpacked"]
 
 STREAMS: dict[bytes, Callable[[], Any]] = {
     b"\x1f\x8b\x08": partial(zlib.decompressobj, 16 + zlib.MAX_WBITS),
@@ -20,6 +20,9 @@ STREAMS: dict[bytes, Callable[[], Any]] = {
     b"\xfd7zXZ\0": lzma.LZMADecompressor,
 }
 """By how compressed files begin: gzip, bzip2 and xz."""
+
+PACKERS = dict(zip(STREAMS, ("gzip", "bzip2", "xz"), strict=True)) | {b"\x28\xb5\x2f\xfd": "zstd"}
+"""What a file is compressed with, by how it begins."""
 
 BLOCK_BYTES = 1 << 14
 """Decompressed at a time: of zeros, this becomes many times as much."""
@@ -44,6 +47,13 @@ def unpacked(name: str, path: Path) -> Iterator[bytes]:
                 f"{name}={str(path)!r} is not valid: its compressed data is cut short or damaged "
                 f"({error}); get it again"
             ) from error
+
+
+def packer_of(path: Path) -> str | None:
+    """Name what a file is compressed with; None where it is not compressed."""
+    with path.open("rb") as file:
+        beginning = file.read(max(map(len, PACKERS)))
+    return next((name for magic, name in PACKERS.items() if beginning.startswith(magic)), None)
 
 
 def check_streams(name: str, path: Path) -> None:

@@ -1,10 +1,12 @@
 """Of a file that is cut, is no trajectory or can't be read on, no other trajectory is made."""
 
+import bz2
 import fcntl
 import gc
 import gzip
 import importlib
 import itertools
+import lzma
 import os
 import random
 from pathlib import Path
@@ -413,3 +415,35 @@ def test_a_file_with_more_than_its_coordinates_is_refused_by_any_name_of_its_for
     path.write_bytes(Path(datafiles.NAMDBIN).read_bytes() + b"more")
     with pytest.raises(TrajectoryReadError, match=r"one\.coor is cut or damaged"):
         handler.import_trajectory(None, path, "x")
+
+
+ZSTD = b"\x28\xb5\x2f\xfd"
+"""How a file of zstd begins."""
+
+
+@pytest.mark.parametrize(
+    ("packer", "suffix", "pack"),
+    [
+        ("gzip", ".gz", gzip.compress),
+        ("bzip2", ".bz2", bz2.compress),
+        ("xz", ".xz", lzma.compress),
+        ("zstd", ".zst", lambda content: ZSTD + content),
+    ],
+)
+def test_a_compressed_file_that_cannot_be_read_so_is_called_compressed_and_not_damaged(
+    handler, tmp_path, packer, suffix, pack
+):
+    for name in ("XTC", "TRR", "DCD", "NCDF", "TRZ", "INPCRD", "XYZ"):
+        file = Path(getattr(datafiles, name))
+        content = file.read_bytes()
+        content = bz2.decompress(content) if content.startswith(b"BZh") else content
+        # Also by the name of what is in it.
+        for end in (suffix, ""):
+            if name == "XYZ" and packer in ("gzip", "bzip2"):
+                continue  # Which can.
+            path = tmp_path / f"packed{file.suffix}{end}"
+            path.write_bytes(pack(content))
+            with pytest.raises(
+                InvalidArgumentError, match=f"it is compressed with {packer}, .* first"
+            ):
+                handler.import_trajectory(None, path, "run")
