@@ -106,16 +106,16 @@ def published(
 ) -> Iterator[Path]:
     """Yield the temporary path of a `Publication`, which is published in the end.
 
-    An `OSError` that names no file is given the name of the path.
+    An `OSError` that names no file, or the temporary one, is given the name of the path.
     """
     publication = Publication(path, overwrite=overwrite, check_old=check_old)
-    try:
-        with naming(path):
+    with naming(path, str(publication.temporary)):
+        try:
             with _standard_files():
                 yield publication.temporary
             publication.publish()
-    finally:
-        publication.discard()
+        finally:
+            publication.discard()
 
 
 @contextmanager

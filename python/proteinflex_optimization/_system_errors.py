@@ -25,11 +25,15 @@ def is_of_system(error: BaseException) -> bool:
 
 
 @contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name a file in the errors of the system that name none."""
+def naming(path: str | os.PathLike[str], hidden: str | None = None) -> Iterator[None]:
+    """Name a file in the errors of the system that name none, or a hidden one that becomes it."""
     try:
         yield
     except OSError as error:
         if is_of_system(error) and error.filename is None:
             error.filename = os.fspath(path)
+        for attribute in ("filename", "filename2"):
+            name = getattr(error, attribute)
+            if hidden is not None and isinstance(name, str):
+                setattr(error, attribute, name.replace(hidden, os.fsdecode(path)))
         raise

@@ -11,6 +11,7 @@ from . import _native
 from ._arguments import path_text, renamed
 from ._at_exit import at_exit
 from ._publish import Publication
+from ._system_errors import naming
 from .errors import InvalidArgumentError
 from .topology import Topology
 
@@ -166,15 +167,16 @@ def create_trajectory(
     publication = Publication(checked, overwrite=overwrite)
     stem = os.fsencode(publication.target.stem).decode(errors="replace")
     name = stem if data_id is None else data_id
-    try:
-        writer = TrajectoryFileWriter(
-            publication.temporary, name, metadata, precision, profile, compress
-        )
-        if topology is not None:
-            writer._set_topology(topology._encoded)
-    except BaseException:
-        publication.discard()
-        raise
+    with naming(checked, str(publication.temporary)):
+        try:
+            writer = TrajectoryFileWriter(
+                publication.temporary, name, metadata, precision, profile, compress
+            )
+            if topology is not None:
+                writer._set_topology(topology._encoded)
+        except BaseException:
+            publication.discard()
+            raise
     writer._publication = publication
     writer._finalizer = weakref.finalize(writer, _discard, publication, os.getpid())
     _writers.add(writer)

@@ -334,3 +334,17 @@ def test_suffixes_and_directories_that_are_not_there_are_refused(trajectory, tmp
         export_trajectory(trajectory, tmp_path / "run.unknown")
     with pytest.raises(FileNotFoundError, match="missing"):
         export_trajectory(trajectory, tmp_path / "missing" / "run.dcd")
+
+
+@pytest.mark.parametrize("suffix", ["fxt", "npz", "zarr", "xtc"])
+def test_an_error_of_the_system_names_the_file_that_was_asked_for(handler, tmp_path, suffix):
+    """Not the hidden one beside it, which is gone."""
+    trajectory = handler.open(handler.store_trajectory(data(), "md"))
+    path = tmp_path / f"{'x' * 300}.{suffix}"
+    with pytest.raises(OSError, match="File name too long") as caught:
+        export_trajectory(trajectory, path)
+    assert str(path) in (caught.value.filename, caught.value.filename2)
+    assert f".{'x' * 300}-" not in str(caught.value)
+    with pytest.raises(OSError, match="File name too long") as caught:
+        create_trajectory(path)
+    assert caught.value.filename == str(path)
