@@ -305,3 +305,26 @@ def test_export_to_a_path_without_a_name_is_refused(handler, capsys, path):
     assert flexopt(handler, "export", handler.keys("trajectory")[0], path, "--force") == 2
     assert "unexpected" not in (said := capsys.readouterr().err)
     assert said.startswith("flexopt: FILE=")
+
+
+def test_an_import_names_what_was_typed_and_shows_warnings_as_lines(cache, run, tmp_path):
+    pytest.importorskip("MDAnalysis")
+    (tmp_path / "run.xyz").write_text("1\n\nC 1.0 2.0 3.0\n")
+    (tmp_path / "top.odd").write_text("1\n\nC 1.0 2.0 3.0\n")
+    (tmp_path / "top.pdb").write_text(
+        f"{'ATOM      1  CA  ALA A   1':30}{'1.000':>8}{'2.000':>8}{'3.000':>8}\n"
+    )
+
+    def imported(*words):
+        return run("cache", "import", "run.xyz", *words, "--dir", cache.cache_dir, cwd=tmp_path)
+
+    failed = imported("--format", "ODD")
+    assert failed.returncode == 2
+    assert "--format and --topology-format" in failed.stderr
+    assert "opology=" not in failed.stderr
+    failed = imported("--topology", "top.odd")
+    assert "FILE='run.xyz' with the topology 'top.odd' is not valid" in failed.stderr
+    done = imported("--topology", "top.pdb")
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("flexopt: Element information is missing")

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 from proteinflex_optimization import ProteinFlexError, __version__
 from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization.cli.commands import add_commands
-from proteinflex_optimization.cli.output import one_line, printable
+from proteinflex_optimization.cli.output import one_line, printable, warn
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.remote.urls import redacted
 
@@ -86,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             build_parser().parse_args(arguments, options)
-            status: int = options.func(options)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                status: int = options.func(options)
         finally:
             sys.stdout.flush()  # Also what --help has printed.
         return status
@@ -99,6 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         return _failed(error, options)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning as a line, without the place in a library where it arose."""
+    warn(redacted(str(message)))
 
 
 def _failed(error: Exception, options: argparse.Namespace) -> int:

@@ -437,7 +437,7 @@ def _dt_for(parts: list[_Part], dt: float) -> float | None:
     for part in parts:
         if "time" in part.first:
             logger.warning(
-                "%s: dt=%g is not used, for the file has times, %g ps in its first frame",
+                "%s: dt (%g ps) is not used, for the file has times, %g ps in its first frame",
                 part.file.path,
                 dt,
                 part.first["time"],

@@ -302,10 +302,13 @@ class TrajectoryFile:
         reason = reason_of(error)
         if self.path.suffix.lower() in (".npz", ".zarr"):
             reason += " (.npz and .zarr are imported one at a time)"
+        beside = expected = ""
+        if self._topology is not None:
+            beside, expected = f" with the topology {self._topology!r}", " together"
         return InvalidArgumentError(
-            f"trajectory={str(self.path)!r} with topology={self._topology!r} is not valid: "
-            "expected files that MDAnalysis can read together (format= and topology_format= name "
-            f"their formats). It says: {reason}"
+            f"trajectory={str(self.path)!r}{beside} is not valid: expected what MDAnalysis can read"
+            f"{expected} (format= and topology_format=, or --format and --topology-format, name formats "
+            f"that a suffix does not tell). It says: {reason}"
         )
 
     def _learn(self, caught: list[warnings.WarningMessage]) -> None:
