@@ -64,7 +64,7 @@ def looks(place, out):
         ("cache", "info", "md", *cache),
         ("cache", "verify", *cache),
         ("cache", "export", "md", str(out / "md.npz"), "--force", *cache),
-        ("cache", "prune", "--to", "0GB", "--dry-run", *cache),
+        ("cache", "prune", "--to", "1kB", "--dry-run", *cache),
         ("cache", "rm", "a", "md", "--dry-run", *cache),
         ("cache", "clear", "--dry-run", *cache),
         ("checkpoints", "ls", checkpoints),
