@@ -49,13 +49,6 @@ def unpacked(name: str, path: Path) -> Iterator[bytes]:
             ) from error
 
 
-def packer_of(path: Path) -> str | None:
-    """Name what a file is compressed with; None where it is not compressed."""
-    with path.open("rb") as file:
-        beginning = file.read(max(map(len, PACKERS)))
-    return next((name for magic, name in PACKERS.items() if beginning.startswith(magic)), None)
-
-
 def check_streams(name: str, path: Path) -> None:
     """Read a compressed file to its end; others are not read.
 
@@ -76,6 +69,13 @@ def _kind_of(file: BinaryIO) -> Callable[[], Any] | None:
     beginning = file.read(max(map(len, STREAMS)))
     file.seek(0)
     return next((new for magic, new in STREAMS.items() if beginning.startswith(magic)), None)
+
+
+def packer_of(path: Path) -> str | None:
+    """Name what a file is compressed with; None where it is not compressed."""
+    with path.open("rb") as file:
+        beginning = file.read(max(map(len, PACKERS)))
+    return next((name for magic, name in PACKERS.items() if beginning.startswith(magic)), None)
 
 
 def _all(file: BinaryIO, new_stream: Callable[[], Any]) -> Iterator[bytes]:

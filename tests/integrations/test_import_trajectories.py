@@ -176,6 +176,21 @@ def test_the_time_step_that_mdtraj_writes_into_a_dcd_is_none(handler, tmp_path, 
     np.testing.assert_allclose(found.time, [0, 0.001, 0.002])
 
 
+def test_an_option_of_no_effect_is_refused(handler, tmp_path):
+    path = write_xtc(tmp_path / "run.xtc", [0, 1])
+    with pytest.raises(InvalidArgumentError, match=r"precison=0.1 .*XTCReader .*refresh_offsets"):
+        handler.import_trajectory(None, path, "x", precison=0.1)
+    for option, value in {"convert_units": False, "sub": np.arange(2)}.items():
+        with pytest.raises(InvalidArgumentError, match=f"{option}="):
+            handler.import_trajectory(None, path, "x", **{option: value})
+    key = handler.import_trajectory(None, path, "x", refresh_offsets=True, time_offset=3.0)
+    assert handler.open(key).time.tolist() == [3, 4]
+    for topology in (None, MDAnalysis.Universe.empty(4)._topology):
+        for moved in (translate([1, 2, 3]), [translate([1, 2, 3])]):
+            key = handler.import_trajectory(topology, path, "x", transformations=moved)
+            assert handler.open(key).read()[:, 0].tolist() == [[1, 2, 3], [11, 12, 13]]
+
+
 @pytest.mark.parametrize("name", ["XTC", "TRR", "NCDF", "DCD"])
 def test_times_that_a_file_has_are_not_replaced_by_dt(handler, said, name):
     path = getattr(datafiles, name)
@@ -213,21 +228,6 @@ def test_times_of_a_file_can_be_replaced_by_a_transformation(handler, tmp_path):
     path = write_xtc(tmp_path / "run.xtc", [0, 0, 0])
     key = handler.import_trajectory(None, path, "x", transformations=in_steps_of_2)
     assert handler.open(key).time.tolist() == [0, 2, 4]
-
-
-def test_an_option_of_no_effect_is_refused(handler, tmp_path):
-    path = write_xtc(tmp_path / "run.xtc", [0, 1])
-    with pytest.raises(InvalidArgumentError, match=r"precison=0.1 .*XTCReader .*refresh_offsets"):
-        handler.import_trajectory(None, path, "x", precison=0.1)
-    for option, value in {"convert_units": False, "sub": np.arange(2)}.items():
-        with pytest.raises(InvalidArgumentError, match=f"{option}="):
-            handler.import_trajectory(None, path, "x", **{option: value})
-    key = handler.import_trajectory(None, path, "x", refresh_offsets=True, time_offset=3.0)
-    assert handler.open(key).time.tolist() == [3, 4]
-    for topology in (None, MDAnalysis.Universe.empty(4)._topology):
-        for moved in (translate([1, 2, 3]), [translate([1, 2, 3])]):
-            key = handler.import_trajectory(topology, path, "x", transformations=moved)
-            assert handler.open(key).read()[:, 0].tolist() == [[1, 2, 3], [11, 12, 13]]
 
 
 def test_a_lammps_dump_is_known_by_its_suffix_or_its_format(handler, tmp_path, said):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from MDAnalysis.coordinates.base import ProtoReader
 
+from proteinflex_optimization._packed import packer_of
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -22,6 +23,17 @@ FORMATS_OF_SUFFIXES = {".lammpstrj": "LAMMPSDUMP"}
 
 OPTIONS_OF_ALL = ("dt", "time_offset", "n_atoms", "atom_style", "transformations")
 """Options that MDAnalysis takes for any file, besides those in the signatures of its readers."""
+
+
+READ_PACKED = ("gzip", "bzip2")
+"""What MDAnalysis decompresses,"""
+READ_UNPACKED = frozenset(
+    {
+        *("XTC", "TRR", "TNG", "DCD", "LAMMPS", "NCDF", "H5MD", "TRZ", "COOR", "GSD", "DMS"),
+        *("INPCRD", "CONFIG", "HISTORY"),
+    }
+)
+"""but not of these formats."""
 
 
 def reader_with(offsets: Sequence[int], reader_class: Any) -> Any:
@@ -102,6 +114,16 @@ def usual_format(path: StrPath) -> str | None:
     """Return the format of a suffix that MDAnalysis does not know."""
     name = str(path).lower().removesuffix(".gz").removesuffix(".bz2")
     return FORMATS_OF_SUFFIXES.get(Path(name).suffix)
+
+
+def refuse_packed(path: Path, name: str | None) -> None:
+    """Refuse a compressed file that MDAnalysis's reader, by its name where it is known, can't read."""
+    packer = packer_of(path)
+    if packer not in (None, *READ_PACKED) or (packer is not None and name in READ_UNPACKED):
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: it is compressed with {packer}, and can't be read "
+            "so; decompress it first"
+        )
 
 
 def refuse_unknown(options: dict[str, Any], reader_class: Any) -> None:

@@ -22,7 +22,7 @@ from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._overflow import overflow, refuse_infinite
-from proteinflex_optimization._packed import check_streams, packer_of
+from proteinflex_optimization._packed import check_streams
 from proteinflex_optimization._system_errors import is_of_system, naming
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.encodings import is_utf8, write_utf8
@@ -34,6 +34,7 @@ from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
     name_of,
     reader_with,
     reader_without_mapping,
+    refuse_packed,
     refuse_unknown,
     silence_half_made_readers,
     usual_format,
@@ -67,16 +68,6 @@ if TYPE_CHECKING:
 logger = get_logger()
 
 ANGSTROM_PER_NM = np.float32(10)
-
-READ_PACKED = ("gzip", "bzip2")
-"""What MDAnalysis decompresses,"""
-READ_UNPACKED = frozenset(
-    {
-        *("XTC", "TRR", "TNG", "DCD", "LAMMPS", "NCDF", "H5MD", "TRZ", "COOR", "GSD", "DMS"),
-        *("INPCRD", "CONFIG", "HISTORY"),
-    }
-)
-"""but not of these formats."""
 
 OF_THE_TOPOLOGY = {
     "PDB": frozenset({"occupancy", "tempfactor"}),
@@ -144,9 +135,7 @@ class TrajectoryFile:
             raise InvalidArgumentError(
                 f"trajectory={str(path)!r} is not valid: the file is empty, expected a trajectory"
             )
-        packer = packer_of(self.path)
-        if packer not in (None, *READ_PACKED):
-            raise self._packed(packer)
+        check_streams("trajectory", self.path)
         if isinstance(topology, Topology):
             topology = topology_to_mdanalysis(topology)
         elif isinstance(topology, (str, os.PathLike)):
@@ -167,12 +156,11 @@ class TrajectoryFile:
         ):
             warnings.simplefilter("always")
             try:
+                refuse_packed(self.path, None)
                 reader_class = get_reader_for(str(path), format=format_of(self.path, format))
                 self.format = name_of(reader_class)
+                refuse_packed(self.path, self.format)
                 refuse_unknown(options, reader_class)
-                if packer is not None and self.format in READ_UNPACKED:
-                    raise self._packed(packer)
-                check_streams("trajectory", self.path)
                 self.findings: Findings = examine_before_opening(self.path, self.format)
                 readable = self._opened.enter_context(text_path(self._readable()))
                 self._reader = self._open(readable, reader_class, options)
@@ -290,12 +278,6 @@ class TrajectoryFile:
     def _is_structure(self) -> bool:
         return isinstance(self._topology, str) and is_structure(
             self._topology, self._topology_format
-        )
-
-    def _packed(self, packer: str) -> InvalidArgumentError:
-        return InvalidArgumentError(
-            f"trajectory={str(self.path)!r} is not valid: it is compressed with {packer}, and can't be "
-            "read so; decompress it first"
         )
 
     def _unreadable(self, error: Exception) -> InvalidArgumentError:
