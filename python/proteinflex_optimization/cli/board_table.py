@@ -115,8 +115,8 @@ class BoardTable:
             for record in self._records[:count]
         ]
         widths = _widths(titles, rows, width)
+        # That of `rich` is one character, which other encodings than UTF lack.
         ellipsis = "..." if options.ascii_only else "…"
-        # Which is, of `rich`, one character.
         overflow: OverflowMethod = "crop" if options.ascii_only else "ellipsis"
         yield Text(headline(self._records), no_wrap=True, overflow=overflow)
         yield _row(titles, widths, ellipsis, "dim")
@@ -129,10 +129,10 @@ class BoardTable:
             text = ", ".join(f"{count:,} {state}" for state, count in hidden.items())
             yield Text(f"and {text}", style="dim", no_wrap=True, overflow=overflow)
         if not self._fits_height:
-            room = widths[-1] if titles[-1] == "WHAT" else 0
-            for record in self._records:
-                text = _with_short_names(one_line(_what(record)), room, ellipsis)
-                if record["status"] in PROBLEMS and cell_len(text) > room:
+            for record, row in zip(self._records, rows, strict=True):
+                what = _with_short_names(row[-1], widths[-1], ellipsis)
+                is_whole = titles[-1] == "WHAT" and cell_len(what) <= widths[-1]
+                if record["status"] in PROBLEMS and not is_whole:
                     yield Text(encodable(_problem(record), options.encoding))
 
 
