@@ -446,8 +446,6 @@ class ProgressTracker:
         checkpoint_dir: StrPath | None = None,
         auto_checkpoint: bool = True,
         checkpoint_interval: float = 300,
-        *,
-        display: bool | None = None,
     ) -> None: ...
     def start_task(
         self,

@@ -28,7 +28,12 @@ impl<'py> FromPyObject<'_, 'py> for Optional<'py> {
     }
 }
 
-impl Optional<'_> {
+impl<'py> Optional<'py> {
+    /// What was passed, if anything was: None, too.
+    pub fn passed(&self) -> Option<&Bound<'py, PyAny>> {
+        self.0.as_ref()
+    }
+
     /// A `bool`.
     pub fn flag(&self, argument: &str, default: bool) -> PyResult<bool> {
         self.0.as_ref().map_or(Ok(default), |value| flag(value, argument))

@@ -101,14 +101,14 @@ impl CheckpointManager {
         Self { opened: Late::new(), pending: Mutex::default(), staging: Arc::default() }
     }
 
-    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=DEFAULT, *, keep_every=None,
+    #[pyo3(signature = (base_dir, max_checkpoints=DEFAULT, auto_cleanup=DEFAULT, *, keep_every=None,
                         link_unchanged=DEFAULT, durable=DEFAULT, read_only=DEFAULT))]
     #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn __init__(
         &self,
         py: Python<'_>,
         base_dir: &Bound<'_, PyAny>,
-        max_checkpoints: Option<&Bound<'_, PyAny>>,
+        max_checkpoints: Optional<'_>,
         auto_cleanup: Optional<'_>,
         keep_every: Option<&Bound<'_, PyAny>>,
         link_unchanged: Optional<'_>,
@@ -121,7 +121,7 @@ impl CheckpointManager {
         let read_only = read_only.flag("read_only", false)?;
         const DEFAULT_CHECKPOINTS: u64 = 5;
         let base_dir = argument::path(base_dir, "base_dir")?;
-        let keep = match max_checkpoints {
+        let keep = match max_checkpoints.passed() {
             Some(count) => argument::count(count, "max_checkpoints", 1)?,
             None => DEFAULT_CHECKPOINTS,
         };
