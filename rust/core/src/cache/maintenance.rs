@@ -19,9 +19,9 @@ use crate::{Error, IoContext, Result, interrupt};
 /// An unfinished trajectory that was not written to for so long is removed by a cleanup.
 const UNFINISHED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// How often an entry that is pinned is looked for while an eviction may give it back,
-const EVICTION_TRIES: usize = 5;
-/// and how long is waited in between.
+/// How often an eviction that may give an entry back is waited for.
+const EVICTION_WAITS: usize = 5;
+/// How long each of these waits takes.
 const EVICTION_WAIT: Duration = Duration::from_millis(10);
 
 /// What was removed.
@@ -85,12 +85,7 @@ impl Cache {
         })?;
         // Where there are no locks, an eviction may be under way. It looks for the pin after it has
         // taken the entry aside, and gives it back.
-        let mut looks = 0;
-        while !self.has(&key)? && looks < EVICTION_TRIES {
-            std::thread::sleep(EVICTION_WAIT);
-            looks += 1;
-        }
-        if looks == EVICTION_TRIES {
+        if !is_given_back(|| self.has(&key))? {
             self.remove_if_there(&path)?;
             return Err(self.not_found(name));
         }
@@ -272,5 +267,35 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(Error::io("remove", path, error)),
         }
+    }
+}
+
+/// Whether an entry is there, at once or when an eviction has given it back.
+fn is_given_back(mut is_there: impl FnMut() -> Result<bool>) -> Result<bool> {
+    for _ in 0..EVICTION_WAITS {
+        if is_there()? {
+            return Ok(true);
+        }
+        std::thread::sleep(EVICTION_WAIT);
+    }
+    is_there()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_given_back_during_the_last_wait_is_found() -> Result<()> {
+        let looks = std::cell::Cell::new(0);
+        let appears_after = |waits: usize| {
+            looks.set(0);
+            is_given_back(|| Ok(looks.replace(looks.get() + 1) >= waits))
+        };
+        for waits in 0..=EVICTION_WAITS {
+            assert!(appears_after(waits)?, "{waits}");
+        }
+        assert!(!appears_after(EVICTION_WAITS + 1)?);
+        Ok(())
     }
 }
