@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 
 use super::Cache;
 use super::layout::Key;
-use crate::fs::{FileLock, LockKind, apart, identity_of, open_file};
+use crate::fs::{FileLock, LockKind, Owner, apart, identity_of, open_file};
 use crate::{Error, IoContext, Result};
 
 /// Bytes of what a claim's file says: a text, and spaces.
@@ -112,6 +112,5 @@ fn can_not_create(error: &io::Error) -> bool {
 }
 
 fn host_name() -> String {
-    let system = rustix::system::uname();
-    system.nodename().to_string_lossy().chars().filter(char::is_ascii_graphic).take(100).collect()
+    Owner::host_name().chars().filter(char::is_ascii_graphic).take(100).collect()
 }

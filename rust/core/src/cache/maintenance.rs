@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::Cache;
 use super::layout::{Key, is_quarantined_name};
-use super::scan::{is_folder, list, unless_closed};
+use super::scan::{is_folder, unless_closed};
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, FileLock, LockKind, OpenMode, PassedOver, metadata_if_there, name_of, orphaned,
-    remove_orphan, remove_stale_lease,
+    FileClock, FileLock, LockKind, OpenMode, PassedOver, if_there, list_if_there,
+    metadata_if_there, name_of, orphaned, remove_orphan, remove_stale_lease,
 };
 use crate::trajectory::Report;
 use crate::{Error, IoContext, Result, interrupt};
@@ -118,7 +118,7 @@ impl Cache {
             Leftover::Lease(path) => remove_stale_lease(&*self.storage, path),
             Leftover::Unfinished(key) => self.remove_unfinished(key),
         })?;
-        for file in list(&self.layout.locks())? {
+        for file in list_if_there(&self.layout.locks())? {
             // A process that waits for a removed lock may compute an entry twice.
             let is_claim = file.extension().is_some_and(|extension| extension == "claim");
             // That of another user may be out of reach.
@@ -204,7 +204,7 @@ impl Cache {
     /// All folders in which temporary files are made.
     fn folders(&self) -> Result<Vec<PathBuf>> {
         let layout = &self.layout;
-        let mut folders = list(&layout.entries())?;
+        let mut folders = list_if_there(&layout.entries())?;
         folders.retain(|folder| is_folder(folder));
         folders.extend([layout.entries(), layout.pins(), layout.locks(), layout.quarantine()]);
         folders.push(layout.root().to_owned());
@@ -213,7 +213,7 @@ impl Cache {
 
     /// The damaged entries in quarantine. Other files there are not ours.
     pub(super) fn quarantined(&self) -> Result<Vec<PathBuf>> {
-        let mut files = list(&self.layout.quarantine())?;
+        let mut files = list_if_there(&self.layout.quarantine())?;
         files.retain(|path| name_of(path).is_some_and(is_quarantined_name));
         Ok(files)
     }
@@ -262,11 +262,7 @@ impl Cache {
     }
 
     pub(super) fn remove_if_there(&self, path: &Path) -> Result<bool> {
-        match self.storage.remove_file(path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io("remove", path, error)),
-        }
+        Ok(if_there(self.storage.remove_file(path)).context("remove", path)?.is_some())
     }
 }
 

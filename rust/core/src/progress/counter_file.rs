@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use once_cell::race::OnceBox;
 
 use super::atomic_words::{FileWords, ReadWords, read_text};
-use super::clock::wall_micros;
 use super::counter_header::CounterHeader;
 use super::definition;
 use super::layout::{
@@ -25,10 +24,11 @@ use super::layout::{
     header, slot,
 };
 use super::slot::TaskSlot;
+use crate::clock::wall_micros;
 use crate::error::ProgressDamage;
 use crate::fs::{
     Boot, Faults, Owner, SharedMap, Storage, StorageFile, Temporary, WordCopy, has_no_links,
-    identity_of, memory_file, write_all_at,
+    identity_of, memory_file, metadata_if_there, write_all_at,
 };
 use crate::{Error, IoContext, Result};
 
@@ -227,13 +227,9 @@ impl CounterFile<SharedMap> {
 
     /// Whether the file that is counted in still has its name.
     pub fn is_named(&self) -> Result<bool> {
-        let failed = |error| Error::io("inspect", &self.path, error);
-        let open = self.file.file().metadata().map_err(failed)?;
-        match self.path.symlink_metadata() {
-            Ok(named) => Ok(identity_of(&named) == identity_of(&open)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed(error)),
-        }
+        let open = self.file.file().metadata().context("inspect", &self.path)?;
+        let named = metadata_if_there(&self.path)?;
+        Ok(named.is_some_and(|named| identity_of(&named) == identity_of(&open)))
     }
 
     /// Keeps a copy of what is in use, or, where some of that is damaged, puts the last copy in its

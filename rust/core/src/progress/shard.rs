@@ -12,7 +12,7 @@ use super::counter_file::CounterFile;
 use super::known_texts::KnownTexts;
 use super::shard_state::ShardState;
 use super::snapshot::{self, Snapshot};
-use crate::fs::{FilesystemKind, OpenDirectory};
+use crate::fs::{FilesystemKind, OpenDirectory, if_there};
 use crate::{Error, IoContext, Result};
 
 /// The name of a shard: host, boot and generation.
@@ -198,11 +198,8 @@ impl ShardReader {
         now: Option<&ShardState>,
     ) -> Result<Option<&Snapshot>> {
         let failed = |error| Error::io("read", path, error);
-        let file = match directory.open_file(&self.name.file(SNAPSHOT)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
+        let opened = directory.open_file(&self.name.file(SNAPSHOT));
+        let Some(file) = if_there(opened).map_err(failed)? else { return Ok(None) };
         let stamp = Stamp::of(&file).map_err(failed)?;
         let is_known = self.saved.as_ref().is_some_and(|(known, _)| *known == stamp);
         // What a network file system tells of a file may be of an earlier one of the same name, its

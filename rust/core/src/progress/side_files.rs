@@ -13,9 +13,9 @@ use std::time::{Duration, SystemTime};
 
 use super::layout::MAX_ID;
 use super::shard::open_directory;
-use crate::fs::{OpenDirectory, SealedFormat, Storage, create_dirs, publish_bytes};
+use crate::fs::{OpenDirectory, SealedFormat, Storage, create_dirs, if_there, publish_bytes};
 use crate::per_process::try_lock;
-use crate::{Error, Result, checksum};
+use crate::{Error, IoContext, Result, checksum};
 
 const FORMAT: SealedFormat = SealedFormat {
     magic: *b"pfxmeta\n",
@@ -189,11 +189,9 @@ fn read(directory: &OpenDirectory, name: &str, limit: usize) -> Result<Option<(S
     let mut bytes = Vec::new();
     // One byte more than there may be, which is damage.
     let most = (32 + 1 + MAX_ID + limit + 1) as u64;
-    match directory.open_file(name).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
-        Ok(_) => parse(&bytes, &path, limit).map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", &path, error)),
-    }
+    let read = directory.open_file(name).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    let read = if_there(read).context("read", &path)?;
+    read.map(|_| parse(&bytes, &path, limit)).transpose()
 }
 
 fn parse(bytes: &[u8], path: &Path, limit: usize) -> Result<(String, Vec<u8>)> {

@@ -31,7 +31,8 @@ use super::users::{
 };
 use crate::error::GpuError;
 use crate::fs::{
-    FileLock, LockKind, Owner, Storage, StorageFile, apart, identity_of, open_file, write_all_at,
+    FileLock, LockKind, Owner, Storage, StorageFile, TEMPORARY, apart, identity_of, open_file,
+    write_all_at,
 };
 use crate::{IoContext, Result, interrupt};
 
@@ -114,17 +115,16 @@ impl Registry {
         }
         let directory = own_directory(&self.root)?;
         let path = directory.join("lock");
-        let mut pause = Duration::from_micros(200);
         loop {
             if let Some(lock) = FileLock::try_acquire(&path, LockKind::Exclusive)? {
                 let (file_lock, unreadable) = (Some(lock), Vec::new());
                 return Ok(RegistryLock { registry: self, directory, file_lock, unreadable });
             }
-            if start.elapsed() >= limit {
+            let waited = start.elapsed();
+            if waited >= limit {
                 return Err(GpuError::RegistryLocked { path, waited: limit }.into());
             }
-            interrupt::sleep(pause)?;
-            pause = (pause * 2).min(Duration::from_millis(5));
+            interrupt::back_off(waited)?;
         }
     }
 
@@ -234,7 +234,7 @@ impl RegistryLock<'_> {
     pub fn hold(&self, mut reservation: Reservation) -> Result<HeldReservation> {
         let storage = &self.registry.storage;
         let name = Owner::current().temporary_name("gpu");
-        let name = name.trim_start_matches('.').trim_end_matches(".tmp");
+        let name = name.trim_start_matches('.').trim_end_matches(TEMPORARY);
         let path = self.directory.join(format!("{name}{EXTENSION}"));
         reservation.name = path.to_string_lossy().into_owned();
         let file = storage.create_new(&path).context("create", &path)?;
@@ -255,10 +255,8 @@ impl RegistryLock<'_> {
 
 impl Drop for RegistryLock<'_> {
     fn drop(&mut self) {
-        // Released explicitly: a child that was forked meanwhile has inherited the lock.
-        if let Some(lock) = self.file_lock.take() {
-            lock.release();
-        }
+        // Before the log: a handler of it may ask for GPUs.
+        drop(self.file_lock.take());
         warn_unreadable(&self.unreadable);
     }
 }

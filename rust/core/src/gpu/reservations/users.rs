@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::error::GpuError;
-use crate::fs::{OpenDirectory, is_not_regular, list_directory, name_of};
+use crate::fs::{OpenDirectory, is_not_regular, list_directory, metadata_if_there, name_of};
 use crate::{Error, IoContext, Result};
 
 const PREFIX: &str = "proteinflex-gpu-";
@@ -27,11 +27,7 @@ pub(super) const MAX_FILES: usize = 4096;
 
 /// Refuses a directory in which others could change what this user writes. Whether it is there.
 pub(in crate::gpu) fn check_directory(root: &Path) -> Result<bool> {
-    let metadata = match std::fs::symlink_metadata(root) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(Error::io("look at", root, error)),
-    };
+    let Some(metadata) = metadata_if_there(root)? else { return Ok(false) };
     if !metadata.is_dir() {
         return Err(unsafe_directory(root, "it is no directory of its own".to_owned()));
     }
