@@ -250,9 +250,8 @@ impl RecordHeader {
     /// Checks that data of this size is what frames of `spec` need.
     pub fn fits_field(&self, spec: &FieldSpec) -> bool {
         let rows = spec.rows();
-        let row_bytes = spec.item_bytes().unwrap_or(0).checked_div(rows).unwrap_or(0);
         let size = u64::from(self.rows)
-            .checked_mul(row_bytes)
+            .checked_mul(spec.row_bytes())
             .and_then(|frame| frame.checked_mul(self.count));
         self.first.checked_add(self.count).is_some()
             && u64::from(self.first_row) + u64::from(self.rows) <= rows

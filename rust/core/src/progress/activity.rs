@@ -7,11 +7,11 @@
 
 use std::sync::atomic::Ordering;
 
-use super::clock::wall_micros;
 use super::counter_file::{CounterFile, Words};
 use super::layout::{header, slot};
 use super::slot::TaskSlot;
 use crate::Result;
+use crate::clock::wall_micros;
 use crate::fs::SharedMap;
 
 /// A shorter pause is nothing unusual, microseconds.

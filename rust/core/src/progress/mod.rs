@@ -38,7 +38,6 @@
 mod active_time;
 mod activity;
 mod atomic_words;
-mod clock;
 mod counter_file;
 mod counter_header;
 mod definition;

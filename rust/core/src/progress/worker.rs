@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::active_time::TICK;
-use super::clock::{monotonic, nanoseconds, thread_time};
 use super::shared_progress::SharedProgress;
+use crate::clock::{monotonic, nanoseconds, thread_time};
 use crate::per_process::try_lock;
 use crate::{Error, IoContext, Result, threads};
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::chunking::{array_block, field_block, options, row_blocks, row_bytes};
+use super::chunking::{array_block, field_block, options, row_blocks};
 use crate::codec::{self, Block, EncodeOptions};
 use crate::container::{
     CODED_SEGMENT, Encoding, FieldSpec, MAX_CODED, MAX_RATIO, RecordHeader, Schema, Target,
@@ -128,7 +128,7 @@ fn select_rows(
     if rows.len() as u64 == spec.rows() {
         return copied(frames);
     }
-    let row = row_bytes(spec) as usize;
+    let row = spec.row_bytes() as usize;
     let selected = rows.start as usize * row..rows.end as usize * row;
     let mut bytes = reserved(frames.len() / item * selected.len())?;
     for frame in frames.chunks_exact(item) {
