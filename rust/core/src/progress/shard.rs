@@ -68,7 +68,7 @@ pub(super) struct ShardReader {
     /// Whether its counters are a copy of others, in which its writers don't count.
     is_copy: bool,
     /// The last snapshot, and which file it was in.
-    saved: Option<(Stamp, Snapshot)>,
+    saved: Option<(FileVersion, Snapshot)>,
     /// The last reading, and which of its texts are those of the counters.
     last: Arc<ShardState>,
     known: Vec<KnownTexts>,
@@ -200,8 +200,8 @@ impl ShardReader {
         let failed = |error| Error::io("read", path, error);
         let opened = directory.open_file(&self.name.file(SNAPSHOT));
         let Some(file) = if_there(opened).map_err(failed)? else { return Ok(None) };
-        let stamp = Stamp::of(&file).map_err(failed)?;
-        let is_known = self.saved.as_ref().is_some_and(|(known, _)| *known == stamp);
+        let version = FileVersion::of(&file).map_err(failed)?;
+        let is_known = self.saved.as_ref().is_some_and(|(known, _)| *known == version);
         // What a network file system tells of a file may be of an earlier one of the same name, its
         // length included: then the last one that was read is as good.
         let is_remote = kind == FilesystemKind::Network;
@@ -214,7 +214,7 @@ impl ShardReader {
                             saved.id = Arc::clone(&now.id);
                         }
                     }
-                    self.saved = Some((stamp, snapshot));
+                    self.saved = Some((version, snapshot));
                 }
                 Err(error) if !(is_remote && self.saved.is_some()) => return Err(error),
                 Err(_) => {}
@@ -227,9 +227,9 @@ impl ShardReader {
 /// What tells one published file from the next of the same name: inode, size, and the times of
 /// modification and change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp([i64; 6]);
+struct FileVersion([i64; 6]);
 
-impl Stamp {
+impl FileVersion {
     fn of(file: &File) -> std::io::Result<Self> {
         let found: Metadata = file.metadata()?;
         let modified = (found.mtime(), found.mtime_nsec());

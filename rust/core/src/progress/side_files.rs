@@ -28,7 +28,7 @@ const FORMAT: SealedFormat = SealedFormat {
 /// The folder of users' metadata.
 const NAME: &str = "metadata";
 /// The most bytes that a task may have.
-pub const MAX_METADATA: usize = 64 << 10;
+pub const MAX_TASK_METADATA: usize = 64 << 10;
 /// A directory that changed this recently may change again at the same modification time.
 const MTIME_GRANULARITY: Duration = Duration::from_secs(2);
 
@@ -61,7 +61,7 @@ struct FileCache {
 impl SideFiles {
     /// Users' metadata of tasks beside the counters in `directory`.
     pub fn new(directory: Option<&Path>) -> Self {
-        Self::in_folder(directory, NAME, MAX_METADATA, usize::MAX)
+        Self::in_folder(directory, NAME, MAX_TASK_METADATA, usize::MAX)
     }
 
     /// Values of at most `limit` bytes in the folder `name` beside the counters, of which at most
@@ -218,11 +218,11 @@ mod tests {
             at in any::<prop::sample::Index>(), flip in 1u8..,
         ) {
             let mut bytes = encode(&id, &value);
-            prop_assert_eq!(parse(&bytes, Path::new("x"), MAX_METADATA).unwrap(), (id, value));
+            prop_assert_eq!(parse(&bytes, Path::new("x"), MAX_TASK_METADATA).unwrap(), (id, value));
             let at = at.index(bytes.len());
-            prop_assert!(parse(&bytes[..at], Path::new("x"), MAX_METADATA).is_err());
+            prop_assert!(parse(&bytes[..at], Path::new("x"), MAX_TASK_METADATA).is_err());
             bytes[at] ^= flip;
-            prop_assert!(parse(&bytes, Path::new("x"), MAX_METADATA).is_err());
+            prop_assert!(parse(&bytes, Path::new("x"), MAX_TASK_METADATA).is_err());
         }
     }
 

@@ -100,7 +100,7 @@ impl SharedProgress {
         Ok(())
     }
 
-    /// Replaces the metadata of the task in `slot`, at most [`super::MAX_METADATA`] bytes.
+    /// Replaces the metadata of the task in `slot`, at most [`super::MAX_TASK_METADATA`] bytes.
     pub fn set_metadata(&self, slot: usize, value: &[u8]) -> Result<()> {
         let id = self.id(slot)?;
         if self.is_directory_gone()? {
