@@ -147,9 +147,8 @@ fn reserved(bytes: usize) -> Result<Vec<u8>> {
     reserve(bytes, "a chunk that is encoded")
 }
 
-/// Where the caller's work is interrupted, what comes out for the rest is of no use: the caller
-/// checks.
-/// Whether there is enough to encode so many bytes in so many parts.
+/// Starts the threads that encode several parts, and refuses `bytes` that there is no memory to
+/// encode.
 fn check_memory(bytes: u64, parts: usize) -> Result<()> {
     if parts > 1 {
         // What they take as they start is taken first.
@@ -158,6 +157,8 @@ fn check_memory(bytes: u64, parts: usize) -> Result<()> {
     check_limit(ENCODER_MEMORY * bytes, "encoding")
 }
 
+/// Where the caller's work is interrupted, what comes out for the rest is of no use: the caller
+/// checks.
 fn map_in_parallel<T: Sync, R: Send>(
     items: &[T],
     map: impl Fn(&T) -> Result<R> + Sync + Send,
