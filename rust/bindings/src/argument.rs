@@ -121,7 +121,7 @@ pub fn path(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::Pat
 
 /// A path, or the id of a checkpoint, which may begin with `~` and has no `/`.
 pub fn path_or_id(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
-    // An id is UTF-8, whatever the encoding of paths is.
+    // An id is UTF-8, also where paths have another encoding.
     if let Some(id) = value.cast::<PyString>().ok().and_then(|id| id.to_str().ok())
         && !(id.is_empty() || id.contains(['/', '\0']))
     {

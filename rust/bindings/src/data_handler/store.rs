@@ -19,7 +19,7 @@ use crate::fields::{
 use crate::interrupt::{LONG, interruptible, interruptible_if};
 use crate::value::{Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
-/// What an entry is stored by, whatever is in it.
+/// What an entry is stored by, beside what is in it.
 pub struct Header {
     pub data_id: String,
     pub metadata: Vec<u8>,

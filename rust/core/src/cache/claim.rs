@@ -96,7 +96,7 @@ impl Cache {
         ClaimHolder { process }
     }
 
-    /// The device and inode of the directory: the same whatever path leads to it.
+    /// The device and inode of the directory: the same for all paths that lead to it.
     pub fn identity(&self) -> Result<(u64, u64)> {
         self.with_folders(|| {
             let found = std::fs::metadata(self.directory());

@@ -16,7 +16,7 @@ use crate::fs::{
 use crate::trajectory::Report;
 use crate::{Error, IoContext, Result, interrupt};
 
-/// An unfinished trajectory that was not written to for so long is removed by a cleanup.
+/// An unfinished trajectory that was not written to for this long is removed by a cleanup.
 const UNFINISHED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How often an eviction that may give an entry back is waited for.

@@ -268,7 +268,7 @@ impl RecordHeader {
             && self.raw_bytes > 0
     }
 
-    /// With a checksum for each segment of so many bytes, where the payload has more.
+    /// With a checksum for each segment of `bytes`, where the payload has more.
     pub fn in_segments(mut self, bytes: u64) -> Self {
         self.segment_bits = if self.stored_bytes > bytes { bytes.ilog2() as u8 } else { 0 };
         self

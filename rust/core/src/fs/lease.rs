@@ -29,7 +29,7 @@ use super::storage::{Storage, link_or_rename, write_all_at};
 use super::temporary::Temporary;
 use crate::{Error, IoContext, Result};
 
-/// A holder that can't be seen and gave no sign for so long counts as gone: six signs that were
+/// A holder that can't be seen and gave no sign for this long counts as gone: six signs that were
 /// missed.
 const EXPIRY: Duration = Duration::from_secs(60);
 

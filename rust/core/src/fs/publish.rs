@@ -137,7 +137,7 @@ pub fn remove_tree(storage: &dyn Storage, path: &Path) -> io::Result<()> {
     if_there(storage.remove_dir_all(path)).map(|_| ())
 }
 
-/// A temporary file whose owner can't be seen is orphaned once nothing was written to it for so
+/// A temporary file whose owner can't be seen is orphaned once nothing was written to it for this
 /// long.
 const UNSEEN_FOR: Duration = Duration::from_secs(3600);
 

@@ -68,7 +68,7 @@ impl Activity {
 }
 
 /// Notes whether anything was updated since the last call, at `now` nanoseconds of active time.
-/// Only for who samples the shard.
+/// Called only by the sampler.
 pub(super) fn sample(counters: &CounterFile<SharedMap>, now: u64) -> Result<()> {
     let mut sum = 0;
     counters.each_slot(counters.len()?, |_, slot| {

@@ -17,7 +17,7 @@ use crate::{Error, IoContext, Result, threads};
 
 /// Sampling takes at most one part in this many of one core's time.
 const MAX_SAMPLING_SHARE: u32 = 1000;
-/// But a sample is taken after so long, or a job that is at work would be taken for stalled.
+/// But a sample is taken after this long, or a job that is at work would be taken for stalled.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Nanoseconds between two errors that are logged.
 const ERROR_PAUSE: u64 = 60_000_000_000;

@@ -402,7 +402,7 @@ fn check_size(name: &str, expected: u64, out: &[u8]) -> Result<()> {
 
 /// Bytes before an index that are fetched with it.
 const NEAR_INDEX: u64 = 64 * 1024;
-/// A value tree of up to so many bytes is fetched by one request.
+/// A value tree of up to this many bytes is fetched by one request.
 const MAX_NEAR: u64 = 1024 * 1024;
 const INDEX: &str = "its index";
 const TREE: &str = "its value tree";

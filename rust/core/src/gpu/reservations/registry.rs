@@ -38,7 +38,7 @@ use crate::{IoContext, Result, interrupt};
 
 /// The longest file that can be a reservation.
 const MAX_FILE: u64 = 1 << 16;
-/// A waiting process that hasn't looked for so long is stopped or hangs, and is passed over.
+/// A waiting process that hasn't looked for this long is stopped or hangs, and is passed over.
 const STALE_AFTER: Duration = Duration::from_secs(10);
 const EXTENSION: &str = ".lease";
 
@@ -105,7 +105,7 @@ impl Registry {
         Ok(Self { root: root.to_owned(), storage })
     }
 
-    /// Takes the lock, waiting at most so long. Others hold it while they look at the GPUs: for
+    /// Takes the lock, waiting at most `limit`. Others hold it while they look at the GPUs: for
     /// milliseconds, or for as long as the driver takes.
     pub fn lock(&self, limit: Duration) -> Result<RegistryLock<'_>> {
         let start = Instant::now();
@@ -268,7 +268,7 @@ fn fill(file: &dyn StorageFile, path: &Path, reservation: &Reservation) -> Resul
         return Err(GpuError::ReservationNotKept { path, problem }.into());
     }
     write_all_at(file, &text, 0).context("write", path)?;
-    // Another user must be able to read it, whatever this user's umask.
+    // Another user must be able to read it, also where this user's umask forbids that.
     let permissions = std::fs::Permissions::from_mode(0o644);
     let shared = file.file().set_permissions(permissions);
     shared.context("share", path)?;

@@ -22,7 +22,8 @@ const NAMES: u32 = 16;
 /// The permission bits that let others than the owner write.
 const WRITABLE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
-/// More files than this in a user's directory are looked at no further: no user has so many jobs.
+/// Of more files than this in a user's directory the rest is not looked at: no user has that many
+/// jobs.
 pub(super) const MAX_FILES: usize = 4096;
 
 /// Refuses a directory in which others could change what this user writes. Whether it is there.
@@ -77,7 +78,8 @@ pub(super) fn own_directory(root: &Path) -> Result<PathBuf> {
     Err(unsafe_directory(root, problem))
 }
 
-/// A directory that must be readable by all, whatever the umask, and writable by its owner alone.
+/// A directory that is readable by all, also where the umask forbids that, and writable by its
+/// owner alone.
 fn make_directory(path: &Path) -> Result<()> {
     match std::fs::DirBuilder::new().mode(0o755).create(path) {
         Ok(()) => {
@@ -88,7 +90,7 @@ fn make_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// One user's directory, open, so that its files are found in it whatever becomes of its name.
+/// One user's directory, open, so that its files are found in it also where its name is taken away.
 #[derive(Debug)]
 pub(super) struct UserDirectory {
     directory: OpenDirectory,

@@ -1,5 +1,5 @@
-//! Going on where pages of a counter file are lost or damaged: memory replaces them, and has what was
-//! last copied.
+//! Going on where pages of a counter file are lost or damaged: memory replaces them, and has what
+//! was last copied.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
