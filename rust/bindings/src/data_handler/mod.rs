@@ -263,8 +263,8 @@ impl DataHandler {
     ///
     /// What is returned is what was stored, from its file, whether it was computed now or before:
     /// both have the same values, types and precision. A value that was computed is returned
-    /// whatever others evict, remove or clear meanwhile; where it can't be stored (the limit or the
-    /// disk has no space for it), that is a warning in the log.
+    /// also where others evict, remove or clear it meanwhile; where it can't be stored (the limit or
+    /// the disk has no space for it), that is a warning in the log.
     ///
     /// Where several threads or processes ask for the same entry at once, one computes and the
     /// others wait; every 10 s, and then less and less often, a warning says for whom. An error of
