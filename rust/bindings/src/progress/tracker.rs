@@ -288,8 +288,9 @@ impl ProgressTracker {
     ///     ``percent`` (0 to 100, never going back while the tasks stay the same and none is started
     ///     again), ``completed_steps`` and ``total_steps`` (of all root tasks together, also
     ///     where they count different things), ``elapsed_seconds`` (active time, without the time in
-    ///     which no process ran), ``eta_seconds`` (None where it can't be told), ``rate`` (steps per second), ``message``,
-    ///     ``status`` (``"pending"``, ``"running"``, ``"stopped"``, ``"completed"`` or ``"failed"``),
+    ///     which no process ran), ``eta_seconds`` (None where it can't be told), ``rate`` (steps per
+    ///     second), ``message``, ``status`` (``"pending"``, ``"running"``, ``"stopped"``,
+    ///     ``"completed"`` or ``"failed"``),
     ///     ``reason`` (the tasks that failed or stopped, and why), ``current_task`` (the id of the
     ///     running task that advanced last), ``alive`` (whether some process is at work),
     ///     ``updated`` (when anything was last updated, in seconds since 1970, to a second or so;
