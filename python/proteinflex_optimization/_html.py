@@ -51,11 +51,9 @@ def cache(stats: CacheStats, newest: Sequence[EntryInfo]) -> str:
 
 def trajectory(of: Any) -> str:
     """Show what a trajectory holds, and how its radius of gyration changes where that is cheap."""
-    # As `info` has it: no less than nothing.
-    saved = max(0.0, 100 * (1 - of.stored_bytes / of.raw_bytes)) if of.raw_bytes else 0.0
     rows = [
         ("frames, atoms", f"{of.n_frames:,} × {of.n_atoms:,}, {of.dtype}"),
-        ("size", f"{size(of.stored_bytes)} ({saved:.0f} % saved)"),
+        ("size", f"{size(of.stored_bytes)} ({of._saved_percent:.0f} % saved)"),
         ("fields", ", ".join(of.fields)),
     ]
     if of.url is not None:

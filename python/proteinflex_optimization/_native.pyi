@@ -265,6 +265,8 @@ class Trajectory:
     @property
     def stored_bytes(self) -> int: ...
     @property
+    def _saved_percent(self) -> float: ...
+    @property
     def chunk_frames(self) -> int: ...
     def iter_chunks(
         self, n_frames: int | None = None, *, field: str = "frames"
@@ -446,8 +448,6 @@ class ProgressTracker:
         checkpoint_dir: StrPath | None = None,
         auto_checkpoint: bool = True,
         checkpoint_interval: float = 300,
-        *,
-        display: bool | None = None,
     ) -> None: ...
     def start_task(
         self,

@@ -63,12 +63,13 @@ class ProgressTracker(_native.ProgressTracker):  # noqa: D101, it is the native 
         *,
         display: bool | None = None,
     ) -> None:
+        if display is not None:
+            flag("display", display)
         super().__init__(
             None if total_steps is DEFAULT_STEPS else total_steps,
             checkpoint_dir,
             auto_checkpoint,
             checkpoint_interval,
-            display=display,
         )
         self._interval = checkpoint_interval
         self._display = None

@@ -453,6 +453,7 @@ class GPUInfo(TypedDict):
     memory_free: int
     memory_reserved_by_others: int
     memory_reserved_here: int
+    memory_unreserved: int
     utilization: int | None
     processes: list[GPUProcess]
     reservations: list[GPUHolder]

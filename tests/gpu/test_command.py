@@ -42,6 +42,40 @@ def test_scripts_get_json_and_a_status(machine, flexopt, capsys):
     assert "lost" in capsys.readouterr().out
 
 
+STARTS_A_PROGRAM = """
+import subprocess, sys
+from proteinflex_optimization import GPUManager
+GPUManager({"dynamics": 8000}).allocate_gpus("dynamics")
+with subprocess.Popen(["sleep", "300"]) as program:
+    print(program.pid, flush=True)
+    sys.stdin.readline()
+    program.kill()
+"""
+
+
+def test_memory_is_not_reserved_as_far_as_a_task_would_get_it(
+    machine, flexopt, capsys, monkeypatch
+):
+    """Less what a program of a holder uses of its reservation, and at most what MPS leaves."""
+    machine.write(machine.gpu(0, total=24000))
+    holder = machine.start(STARTS_A_PROGRAM)
+    program = int(holder.stdout.readline())
+    machine.write(machine.gpu(0, total=24000, used=8000, procs=f"{program}:8000"))
+    for limit, unreserved in [(None, 16000), ("0=10G", 10240)]:
+        if limit:
+            monkeypatch.setenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", limit)
+        assert flexopt("--json", "--task", f"most={unreserved}MiB") == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["gpus"][0]["memory_unreserved"] == unreserved
+        assert report["fits"] == {"most": [0]}
+        manager = GPUManager({"most": unreserved, "more": unreserved + 1})
+        with pytest.raises(InsufficientGPUMemoryError):
+            manager.allocate_gpus("more")
+        assert manager.allocate_gpus("most") == [0]
+        manager.release_gpus()
+    holder.communicate("end\n", timeout=60)
+
+
 def test_without_a_visible_gpu_it_says_so(machine, flexopt, capsys, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert flexopt() == 0

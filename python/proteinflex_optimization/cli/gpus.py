@@ -126,26 +126,15 @@ def _tasks(given: list[str], selected: str | None = None) -> dict[str, float] | 
     return tasks or None
 
 
-def _unpromised(gpu: GPUInfo) -> int:
-    """MB that are neither used nor reserved and still to be used."""
-    used = {process["pid"]: process["memory"] or 0 for process in gpu["processes"]}
-    reserved: dict[int, int] = {}
-    for lease in gpu["reservations"]:
-        reserved[lease["pid"]] = reserved.get(lease["pid"], 0) + lease["memory"]
-    outstanding = sum(max(memory - used.get(pid, 0), 0) for pid, memory in reserved.items())
-    return max(int(gpu["memory_free"]) - outstanding, 0)
-
-
 def report(manager: GPUManager, gpus: list[GPUInfo]) -> dict[str, Any]:
     """Return what ``--json`` prints: the GPUs, and which task would fit where."""
-    rows = [{**gpu, "memory_unreserved": _unpromised(gpu)} for gpu in gpus]
     fits = {task: _fits(gpus, memory) for task, memory in manager.required_memory.items()}
-    return {"gpus": rows, "required_memory": manager.required_memory, "fits": fits}
+    return {"gpus": gpus, "required_memory": manager.required_memory, "fits": fits}
 
 
 def _fits(gpus: list[GPUInfo], memory: int) -> list[int | None]:
     usable = (gpu for gpu in gpus if gpu["status"] == "ok")
-    return [gpu["index"] for gpu in usable if _unpromised(gpu) >= memory]
+    return [gpu["index"] for gpu in usable if gpu["memory_unreserved"] >= memory]
 
 
 def _text(manager: GPUManager, gpus: list[GPUInfo]) -> str:
@@ -160,7 +149,7 @@ def _text(manager: GPUManager, gpus: list[GPUInfo]) -> str:
         busy = "" if gpu["utilization"] is None else f"  {gpu['utilization']} %"
         lines.append(
             f"GPU {number}  {gpu['name']}  {gpu['memory_free']} MiB of {gpu['memory_total']} free, "
-            f"{_unpromised(gpu)} not reserved{busy}"
+            f"{gpu['memory_unreserved']} not reserved{busy}"
         )
         lines += [
             f"       {lease['memory']} MiB for {lease['task']}: pid {lease['pid']}, "

@@ -28,7 +28,12 @@ impl<'py> FromPyObject<'_, 'py> for Optional<'py> {
     }
 }
 
-impl Optional<'_> {
+impl<'py> Optional<'py> {
+    /// What was passed, if anything was: None, too.
+    pub fn passed(&self) -> Option<&Bound<'py, PyAny>> {
+        self.0.as_ref()
+    }
+
     /// A `bool`.
     pub fn flag(&self, argument: &str, default: bool) -> PyResult<bool> {
         self.0.as_ref().map_or(Ok(default), |value| flag(value, argument))
@@ -116,7 +121,7 @@ pub fn path(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::Pat
 
 /// A path, or the id of a checkpoint, which may begin with `~` and has no `/`.
 pub fn path_or_id(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<std::path::PathBuf> {
-    // An id is UTF-8, whatever the encoding of paths is.
+    // An id is UTF-8, also where paths have another encoding.
     if let Some(id) = value.cast::<PyString>().ok().and_then(|id| id.to_str().ok())
         && !(id.is_empty() || id.contains(['/', '\0']))
     {

@@ -42,7 +42,7 @@ impl EntryReader {
         py.detach(|| read(&self.entry).inspect_err(|error| self.report(error))).map_err(to_python)
     }
 
-    /// As [`EntryReader::read`], of so many bytes: of many, signals interrupt it.
+    /// As [`EntryReader::read`], where signals interrupt the reading of many `bytes`.
     pub fn read_bytes<'a, T: Send>(
         &'a self,
         py: Python<'_>,

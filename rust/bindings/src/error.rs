@@ -32,7 +32,7 @@ pub fn by_reference(error: &Error) -> PyErr {
         if let Error::Io { action, path, source } = error
             && let Some(code) = source.raw_os_error()
         {
-            if code == OUT_OF_MEMORY {
+            if code == libc::ENOMEM {
                 return PyMemoryError::new_err(error.to_string());
             }
             // `OSError(errno, text, path)` makes the right subclass: FileNotFoundError and so on.
@@ -43,7 +43,7 @@ pub fn by_reference(error: &Error) -> PyErr {
         if let Error::NoSpace { path, .. } = error {
             // Nothing was tried yet, so the system has said nothing.
             let text = printable(&error.to_string()).into_owned();
-            return PyOSError::new_err((NO_SPACE, text, PathText(path.clone())));
+            return PyOSError::new_err((libc::ENOSPC, text, PathText(path.clone())));
         }
         if let Error::OutOfMemory { .. } = error {
             return PyMemoryError::new_err(error.to_string());
@@ -114,12 +114,6 @@ fn of_class(py: Python<'_>, class: &str, text: String) -> PyErr {
         Err(missing) => missing,
     }
 }
-
-/// `errno.ENOMEM`, the same on every system that this runs on.
-const OUT_OF_MEMORY: i32 = 12;
-
-/// `errno.ENOSPC`, the same on every system that this runs on.
-const NO_SPACE: i32 = 28;
 
 /// The system's words without Rust's "(os error 28)", which `OSError` says itself.
 fn strip_code(error: &std::io::Error) -> String {

@@ -46,7 +46,7 @@ impl<'py> FieldData<'py> {
         // `ascontiguousarray` makes at least one dimension; a scalar per frame has none.
         let array = array.call_method1("reshape", (value.getattr("shape")?,))?;
         let array = array.cast_into::<PyUntypedArray>()?;
-        if has_objects(&array)? {
+        if array.dtype().has_object() {
             return Err(wrong_type(&value, name, "an array of numbers, not of objects"));
         }
         let held = array::hold(&array)?;
@@ -83,7 +83,7 @@ impl<'py> FieldData<'py> {
         if shape.len() != 3 || shape[2] != 3 {
             return Err(to_python(Error::argument(argument, format!("shape {shape:?}"), expected)));
         }
-        if !is_float(&self.array)? {
+        if !is_float(&self.array) {
             let dtype = array::description(&self.array.dtype())?;
             return Err(to_python(Error::argument(argument, format!("dtype {dtype}"), expected)));
         }
@@ -122,8 +122,7 @@ impl<'py> FieldData<'py> {
 
     fn check_numbers(&self, argument: &str) -> PyResult<()> {
         let dtype = self.array.dtype();
-        let kind: String = dtype.getattr("kind")?.extract()?;
-        if matches!(kind.as_str(), "f" | "i" | "u") {
+        if matches!(dtype.kind(), b'f' | b'i' | b'u') {
             return Ok(());
         }
         let found = format!("dtype {}", array::description(&dtype)?);
@@ -185,7 +184,7 @@ pub fn in_tree<'py>(
     Ok(Field { object, dtype, shape: shape_of(spec, n_frames) })
 }
 
-/// The shape of so many frames of a field, as NumPy has it.
+/// The shape of some frames of a field, as NumPy has it.
 pub fn shape_of(spec: &FieldSpec, n_frames: u64) -> Vec<usize> {
     spec.shape(n_frames).into_iter().map(|length| length as usize).collect()
 }
@@ -193,8 +192,7 @@ pub fn shape_of(spec: &FieldSpec, n_frames: u64) -> Vec<usize> {
 /// The dtype of an array, as the core has it.
 pub fn dtype_of(array: &Bound<'_, PyUntypedArray>) -> PyResult<DType> {
     let dtype = array.dtype();
-    let size: u64 = dtype.getattr("itemsize")?.extract()?;
-    DType::new(array::description(&dtype)?, size).map_err(to_python)
+    DType::new(array::description(&dtype)?, dtype.itemsize() as u64).map_err(to_python)
 }
 
 /// The dtype that a file names: one that NumPy has, without objects, of the size that it says.
@@ -219,14 +217,9 @@ pub fn damaged_dtype(path: &Path, name: &str, reason: String) -> Error {
     Error::corrupt(path, format!("the type of {name:?}"), reason)
 }
 
-fn is_float(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
-    let kind: String = array.dtype().getattr("kind")?.extract()?;
-    let size: u64 = array.dtype().getattr("itemsize")?.extract()?;
-    Ok(kind == "f" && (size == 4 || size == 8))
-}
-
-fn has_objects(array: &Bound<'_, PyUntypedArray>) -> PyResult<bool> {
-    array.dtype().getattr("hasobject")?.extract()
+fn is_float(array: &Bound<'_, PyUntypedArray>) -> bool {
+    let dtype = array.dtype();
+    dtype.kind() == b'f' && matches!(dtype.itemsize(), 4 | 8)
 }
 
 /// A single frame as a block of one; a block as it is.

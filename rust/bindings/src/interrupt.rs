@@ -18,8 +18,8 @@ use crate::error::to_python;
 use crate::helper_thread::{self, Failure};
 use crate::logger::Records;
 
-/// From so many bytes on, work on them may take long, and a helper thread costs a few percent at
-/// most.
+/// From this many bytes on, work on them may take long, and a helper thread costs a few percent at
+/// most. What waits for the disk may take long with any number of them.
 pub const LONG: u64 = 1 << 20;
 
 thread_local! {
@@ -91,17 +91,14 @@ pub fn polling<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send)
     }
 }
 
-/// Runs work on so many bytes, without the GIL: [`interruptible`] where it may take long.
-pub fn sized<T: Send>(
+/// Runs work without the GIL: [`interruptible`] where it `is_long`, else [`polling`].
+pub fn interruptible_if<T: Send>(
     py: Python<'_>,
-    bytes: u64,
+    is_long: bool,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> PyResult<T> {
-    if bytes < LONG { polling(py, work) } else { interruptible(py, work) }
+    if is_long { interruptible(py, work) } else { polling(py, work) }
 }
-
-/// What waits for the disk may take long, however little it is.
-pub const DURABLE: u64 = LONG;
 
 /// Lets signal handlers run; whether one has raised something.
 fn has_raised() -> bool {

@@ -1,7 +1,7 @@
 //! Paths for Python, by the encoding of its file system.
 //!
-//! PyO3 makes text of a path that is UTF-8, whatever that encoding is: in another locale, Python
-//! finds no such file.
+//! PyO3 makes text of a path that is UTF-8 without asking for that encoding: in another locale,
+//! Python finds no such file.
 
 use std::convert::Infallible;
 use std::os::unix::ffi::OsStrExt;

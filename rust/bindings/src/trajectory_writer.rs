@@ -187,7 +187,7 @@ impl TrajectoryWriter {
         done.map_err(|reason| reason.error(&self.data_id))?.map_err(to_python)
     }
 
-    /// Whether appending so many frames of so many bytes may take long.
+    /// Whether appending `n_frames` frames, `bytes` in all, may take long.
     fn appends_long(&self, n_frames: u64, bytes: u64) -> bool {
         bytes >= LONG
             || match &*self.state() {

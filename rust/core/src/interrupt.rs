@@ -124,6 +124,13 @@ pub fn sleep(duration: Duration) -> Result<()> {
     current.check()
 }
 
+/// Waits between two tries for what others hold: the longer, the longer that was `waited` already.
+pub fn back_off(waited: Duration) -> Result<()> {
+    const SHORTEST: Duration = Duration::from_micros(100);
+    const LONGEST: Duration = Duration::from_millis(20);
+    sleep((waited / 8).clamp(SHORTEST, LONGEST))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

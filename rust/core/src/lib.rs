@@ -42,6 +42,7 @@ pub mod trajectory;
 pub mod tree;
 
 mod checksum;
+mod clock;
 mod container;
 mod per_process;
 mod scalar;

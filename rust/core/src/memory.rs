@@ -37,7 +37,7 @@ pub(crate) fn try_zeroed<T: FromZeros>(count: usize) -> Result<Vec<T>, NoMemory>
     T::new_vec_zeroed(count).map_err(|_| NoMemory { bytes })
 }
 
-/// Bytes of so many values: an error where little memory would be left, see [`HEADROOM`].
+/// Bytes of `count` values: an error where little memory would be left, see [`HEADROOM`].
 fn checked_bytes<T>(count: usize) -> Result<usize, NoMemory> {
     let bytes = count.saturating_mul(size_of::<T>());
     if bytes >= LARGE && !is_within_limit(bytes as u64) {
@@ -93,7 +93,7 @@ pub fn mapped_bytes() -> u64 {
     MAPPED.load(Ordering::Relaxed)
 }
 
-/// An error where the limits of this process leave less than so many bytes and [`HEADROOM`], for
+/// An error where the limits of this process leave less than `bytes` and [`HEADROOM`], for
 /// `purpose`: libraries that need memory end the process where they get none. Without a limit the
 /// system gives what it has not got, and this is free.
 pub fn check_limit(bytes: u64, purpose: &str) -> Result<()> {
@@ -118,7 +118,7 @@ fn is_within_limit(bytes: u64) -> bool {
     limits().all(|limit| leaves(limit, bytes))
 }
 
-/// Whether so many bytes more leave something of a limit.
+/// Whether `bytes` more leave something of a limit.
 fn leaves((limit, used): (u64, u64), bytes: u64) -> bool {
     used.saturating_add(bytes).saturating_add(HEADROOM) <= limit
 }
@@ -140,7 +140,7 @@ pub(crate) fn reserve_more<T>(values: &mut Vec<T>, more: usize, purpose: &str) -
         .map_err(|NoMemory { bytes }| out_of_memory(bytes, purpose))
 }
 
-/// A copy of so many bytes, for `purpose`.
+/// A copy of `bytes`, for `purpose`.
 pub fn copied(bytes: &[u8], purpose: &str) -> Result<Vec<u8>> {
     let mut copy = reserve(bytes.len(), purpose)?;
     copy.extend_from_slice(bytes);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use numpy::PyArrayDescrMethods;
 use proteinflex_core::Error;
 use proteinflex_core::checkpoint::LoadedComponent;
 use proteinflex_core::error::CheckpointError;
@@ -45,11 +46,10 @@ impl ArraySource for ComponentArrays {
             to_python(Error::corrupt(map.path(), format!("array {}", reference.number), reason))
         };
         let dtype = array::dtype(py, &reference.dtype)?;
-        let item_size: usize = dtype.getattr("itemsize")?.extract()?;
         let size = reference
             .shape
             .iter()
-            .try_fold(item_size, |size, &length| size.checked_mul(length))
+            .try_fold(dtype.itemsize(), |size, &length| size.checked_mul(length))
             .filter(|&size| size == range.len());
         if size.is_none() {
             let shape = &reference.shape;

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList, PyString};
 use super::arrays::{ComponentArrays, OutlinedArrays};
 use super::manager::CheckpointManager;
 use crate::argument::{self, DEFAULT, Optional};
-use crate::interrupt::{interruptible, sized};
+use crate::interrupt::{LONG, interruptible, interruptible_if};
 use crate::value::build;
 
 #[catch_panics]
@@ -69,7 +69,8 @@ impl CheckpointManager {
         let names = components.map(component_names).transpose()?;
         let bytes =
             py.detach(|| self.store.resolve(&path).map(|path| CheckpointStore::size(&path)));
-        let (_, loaded) = sized(py, bytes.unwrap_or_default(), || {
+        let is_long = bytes.unwrap_or_default() >= LONG;
+        let (_, loaded) = interruptible_if(py, is_long, || {
             let components = names.as_deref();
             let load = Load { components, verify, views };
             CheckpointStore::load(&self.store.resolve(&path)?, load)

@@ -25,14 +25,14 @@ use crate::path::PathObject;
 /// base_dir : str or path
 ///     The directory of the checkpoints; made where it is missing.
 /// max_checkpoints : int
-///     How many to keep in the directory, whatever their ids and whoever saved them: what several
-///     runs save there is counted together, and one removes the checkpoints of another. The oldest
-///     are removed once a new one is durable.
+///     How many to keep in the directory, of all ids: what several runs save there is counted
+///     together, and one removes the checkpoints of another. The oldest are removed once a new one
+///     is durable.
 /// auto_cleanup : bool
 ///     Whether to remove old checkpoints at all.
 /// keep_every : int, optional
-///     Besides the newest `max_checkpoints`, every so many-th that is made in this directory stays
-///     for ever, whoever saves there later: with 10 the 10th, the 20th and so on.
+///     Besides the newest `max_checkpoints`, every `keep_every`-th that is made in this directory
+///     stays for ever: with 10 the 10th, the 20th and so on.
 /// link_unchanged : bool
 ///     Whether a component whose arrays have the same bytes as in the newest checkpoint becomes a
 ///     second name (hard link) of that file instead of being written again. Such checkpoints share
@@ -101,14 +101,14 @@ impl CheckpointManager {
         Self { opened: Late::new(), pending: Mutex::default(), staging: Arc::default() }
     }
 
-    #[pyo3(signature = (base_dir, max_checkpoints=None, auto_cleanup=DEFAULT, *, keep_every=None,
+    #[pyo3(signature = (base_dir, max_checkpoints=DEFAULT, auto_cleanup=DEFAULT, *, keep_every=None,
                         link_unchanged=DEFAULT, durable=DEFAULT, read_only=DEFAULT))]
     #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
     fn __init__(
         &self,
         py: Python<'_>,
         base_dir: &Bound<'_, PyAny>,
-        max_checkpoints: Option<&Bound<'_, PyAny>>,
+        max_checkpoints: Optional<'_>,
         auto_cleanup: Optional<'_>,
         keep_every: Option<&Bound<'_, PyAny>>,
         link_unchanged: Optional<'_>,
@@ -121,7 +121,7 @@ impl CheckpointManager {
         let read_only = read_only.flag("read_only", false)?;
         const DEFAULT_CHECKPOINTS: u64 = 5;
         let base_dir = argument::path(base_dir, "base_dir")?;
-        let keep = match max_checkpoints {
+        let keep = match max_checkpoints.passed() {
             Some(count) => argument::count(count, "max_checkpoints", 1)?,
             None => DEFAULT_CHECKPOINTS,
         };
@@ -166,8 +166,8 @@ impl CheckpointManager {
 }
 
 // No mutex here is held while Python runs, and Python runs at any call into it: another thread, a
-// signal handler or a finalizer may use the same manager in between. This one is locked only by who
-// holds the GIL, as does who forks.
+// signal handler or a finalizer may use the same manager in between. This one is locked
+// only while holding the GIL, which fork holds too.
 impl CheckpointManager {
     pub(super) fn add_pending(&self, pending: &Arc<Pending>) {
         self.pending().push(Arc::clone(pending));

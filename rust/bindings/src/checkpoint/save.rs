@@ -15,7 +15,7 @@ use super::pending::{Pending, PendingCheckpoint};
 use super::state::State;
 use crate::argument::{DEFAULT, Optional};
 use crate::error::to_python;
-use crate::interrupt::{DURABLE, sized};
+use crate::interrupt::{LONG, interruptible_if};
 use crate::path::PathText;
 
 #[catch_panics]
@@ -70,8 +70,8 @@ impl CheckpointManager {
         let components = state.components()?;
         let store = &self.store;
         let (id, metadata) = (state.id.as_str(), state.metadata.as_slice());
-        let bytes = if self.durable { DURABLE } else { state.bytes(&components) };
-        let path = sized(py, bytes, || store.create(id, &components, metadata))?;
+        let is_long = self.durable || state.bytes(&components) >= LONG;
+        let path = interruptible_if(py, is_long, || store.create(id, &components, metadata))?;
         Ok(PathText(path))
     }
 
@@ -107,8 +107,8 @@ impl CheckpointManager {
         self.finish_pending(py)?;
         let components = state.components()?;
         let buffer = self.staging.take();
-        let bytes = state.bytes(&components);
-        let copy = sized(py, bytes, || StagedState::copy(&components, buffer))?;
+        let is_long = state.bytes(&components) >= LONG;
+        let copy = interruptible_if(py, is_long, || StagedState::copy(&components, buffer))?;
         let (store, staging) = (self.store.clone(), Arc::clone(&self.staging));
         let (id, metadata) = (state.id.clone(), state.metadata.clone());
         let pending = Arc::new(Pending::new());

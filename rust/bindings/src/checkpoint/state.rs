@@ -1,6 +1,6 @@
 //! The arguments of a save: checked and flattened, before anything is written.
 
-use numpy::PyUntypedArrayMethods;
+use numpy::{PyArrayDescrMethods, PyUntypedArrayMethods};
 use proteinflex_core::Error;
 use proteinflex_core::checkpoint::{Array, ArrayType, Component};
 use proteinflex_core::fs::names;
@@ -96,9 +96,8 @@ fn arrays_of<'a>(flattened: &'a Flattened<'_>) -> PyResult<Vec<Array<'a>>> {
         let bytes = leaf.bytes()?;
         let (array_type, shape) = match &leaf.data {
             LeafData::Array { array, dtype, label, .. } => {
-                let item_size: usize = array.dtype().getattr("itemsize")?.extract()?;
                 let description = label.as_deref().unwrap_or(dtype);
-                (ArrayType::of(description, item_size), array.shape().to_vec())
+                (ArrayType::of(description, array.dtype().itemsize()), array.shape().to_vec())
             }
             LeafData::Text(_) | LeafData::Bytes(_) => (ArrayType::of("|u1", 1), vec![bytes.len()]),
         };

@@ -68,19 +68,19 @@ pub fn load_or_compute<'py>(
     // What is stored may be a generator that computes as well.
     let kept = this.keep(&data, id.clone(), kind, metadata);
     drop(computing);
-    let warn = |error: &dyn Display| {
+    let warn_not_stored = |error: &dyn Display| {
         let text = format!("get_or_compute({id:?}): the value is returned and not stored: {error}");
-        crate::error::warn(py, &text)
+        warn(py, &text)
     };
     match kept {
         Ok(kept) => {
             let value = this.reader_of(kept.entry).load(py);
-            kept.not_stored.as_ref().map_or(Ok(()), |error| warn(error))?;
+            kept.not_stored.as_ref().map_or(Ok(()), |error| warn_not_stored(error))?;
             value
         }
         // Not even a file in memory could be written, as beyond a limit of the size of files.
         Err(error) if error.is_instance_of::<PyOSError>(py) && is_whole(&data)? => {
-            warn(error.value(py))?;
+            warn_not_stored(error.value(py))?;
             Ok(data)
         }
         Err(error) => Err(error),

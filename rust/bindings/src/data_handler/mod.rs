@@ -110,7 +110,7 @@ impl DataHandler {
 
     #[pyo3(
         signature = (cache_dir=None, max_cache_size=None, enable_compression=DEFAULT, *,
-                     precision=None, profile=None, verify=DEFAULT, durable=DEFAULT,
+                     precision=None, profile=DEFAULT, verify=DEFAULT, durable=DEFAULT,
                      read_only=DEFAULT)
     )]
     #[expect(clippy::too_many_arguments, reason = "the documented arguments, and options")]
@@ -121,7 +121,7 @@ impl DataHandler {
         max_cache_size: Option<&Bound<'_, PyAny>>,
         enable_compression: Optional<'_>,
         precision: Option<&Bound<'_, PyAny>>,
-        profile: Option<&Bound<'_, PyAny>>,
+        profile: Optional<'_>,
         verify: Optional<'_>,
         durable: Optional<'_>,
         read_only: Optional<'_>,
@@ -141,7 +141,7 @@ impl DataHandler {
         let encoding = Encoding {
             compress: enable_compression.flag("enable_compression", true)?,
             precision: precision.map_or(Ok(Precision::EXACT), precision_of)?,
-            profile: profile.map_or(Ok(Profile::Default), profile_of)?,
+            profile: profile.passed().map_or(Ok(Profile::Default), profile_of)?,
         };
         let storage: Arc<dyn Storage> = if durable { Arc::new(Disk) } else { Arc::new(NoSyncDisk) };
         let open = || match read_only {
@@ -263,8 +263,8 @@ impl DataHandler {
     ///
     /// What is returned is what was stored, from its file, whether it was computed now or before:
     /// both have the same values, types and precision. A value that was computed is returned
-    /// whatever others evict, remove or clear meanwhile; where it can't be stored (the limit or the
-    /// disk has no space for it), that is a warning in the log.
+    /// also where others evict, remove or clear it meanwhile; where it can't be stored (the limit or
+    /// the disk has no space for it), that is a warning in the log.
     ///
     /// Where several threads or processes ask for the same entry at once, one computes and the
     /// others wait; every 10 s, and then less and less often, a warning says for whom. An error of

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proteinflex_core::cache::{Cleanup, EntryInfo, Stats, Unfinished, Verification};
 use proteinflex_core::memory;
-use proteinflex_core::trajectory::DType;
+use proteinflex_core::trajectory::{DType, saved_percent};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -143,10 +143,4 @@ pub fn stats<'py>(
     used.set_item("mapped_bytes", memory::mapped_bytes())?;
     result.set_item("memory", used)?;
     Ok(result)
-}
-
-/// 0 where the file is larger than its data, as of a few numbers: nothing was saved, and the byte
-/// numbers beside it say how much was added.
-fn saved_percent(raw: u64, stored: u64) -> f64 {
-    if raw == 0 { 0.0 } else { (100.0 * (1.0 - stored as f64 / raw as f64)).max(0.0) }
 }

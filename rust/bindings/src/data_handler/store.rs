@@ -16,10 +16,10 @@ use crate::fields::{
     FRAMES, FieldData, dtype_of, first_axis, has_units, in_tree, is_array, is_per_frame, lossy,
     one_or_more, shape_of, without_units,
 };
-use crate::interrupt::{DURABLE, interruptible, sized};
+use crate::interrupt::{LONG, interruptible, interruptible_if};
 use crate::value::{Flattened, Item, LeafData, Policy, flatten, flatten_items};
 
-/// What an entry is stored by, whatever is in it.
+/// What an entry is stored by, beside what is in it.
 pub struct Header {
     pub data_id: String,
     pub metadata: Vec<u8>,
@@ -31,10 +31,9 @@ pub struct Header {
 }
 
 impl Header {
-    /// How much there is to do for arrays of these bytes.
-    fn work(&self, arrays: impl Iterator<Item = usize>) -> u64 {
-        let bytes = arrays.map(|bytes| bytes as u64).sum();
-        if self.is_durable { DURABLE.max(bytes) } else { bytes }
+    /// Whether storing arrays of these bytes may take long.
+    fn takes_long(&self, arrays: impl Iterator<Item = usize>) -> bool {
+        self.is_durable || arrays.map(|bytes| bytes as u64).sum::<u64>() >= LONG
     }
 }
 
@@ -90,8 +89,8 @@ pub fn structure<T: Send>(
     without_units(data, None)?;
     let flattened = flatten(data.as_any(), "structure_data", Policy::Cache)?;
     let arrays = arrays_of(&flattened)?;
-    let work = header.work(arrays.iter().map(|(_, bytes)| bytes.len()));
-    sized(py, work, || {
+    let is_long = header.takes_long(arrays.iter().map(|(_, bytes)| bytes.len()));
+    interruptible_if(py, is_long, || {
         let pending = mode.begin(cache, EntryKind::Structure, &header)?;
         mode.publish(pending, &arrays, &flattened.tree)
     })
@@ -137,8 +136,8 @@ fn in_memory<T: Send>(
     let arrays = arrays_of(&flattened)?;
     let lossy = lossy(&specs, header.encoding).map_err(to_python)?;
     let all = arrays.iter().map(|(_, bytes)| bytes.len());
-    let work = header.work(all.chain(bytes.iter().map(|bytes| bytes.len())));
-    sized(py, work, || {
+    let is_long = header.takes_long(all.chain(bytes.iter().map(|bytes| bytes.len())));
+    interruptible_if(py, is_long, || {
         let mut pending = mode.begin(cache, EntryKind::Trajectory, &header)?;
         pending.writer().declare_fields(specs, &lossy)?;
         pending.append(n_frames, &bytes)?;

@@ -36,6 +36,7 @@ pub fn describe<'py>(py: Python<'py>, view: &DeviceView) -> PyResult<Bound<'py, 
     described.set_item("utilization", device.utilization)?;
     described.set_item("memory_reserved_by_others", view.reserved_by_others)?;
     described.set_item("memory_reserved_here", view.reserved_here)?;
+    described.set_item("memory_unreserved", view.unreserved())?;
     described.set_item("processes", processes.collect::<PyResult<Vec<_>>>()?)?;
     described.set_item("reservations", reservations.collect::<PyResult<Vec<_>>>()?)?;
     described.set_item("status", device.status.name())?;

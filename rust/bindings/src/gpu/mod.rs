@@ -8,7 +8,7 @@ use proteinflex_macros::catch_panics;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::argument;
+use crate::argument::{self, DEFAULT, Optional};
 use crate::error::to_python;
 use crate::late::Late;
 use crate::path::PathObject;
@@ -70,23 +70,23 @@ impl GPUManager {
         Self { manager: Late::new() }
     }
 
-    #[pyo3(signature = (required_memory=None, prefer_single_gpu=None, *, state_dir=None,
-                        safety_margin=None, poll_interval=None))]
+    #[pyo3(signature = (required_memory=None, prefer_single_gpu=DEFAULT, *, state_dir=None,
+                        safety_margin=DEFAULT, poll_interval=None))]
     fn __init__(
         &self,
         required_memory: Option<&Bound<'_, PyAny>>,
-        prefer_single_gpu: Option<&Bound<'_, PyAny>>,
+        prefer_single_gpu: Optional<'_>,
         state_dir: Option<&Bound<'_, PyAny>>,
-        safety_margin: Option<&Bound<'_, PyAny>>,
+        safety_margin: Optional<'_>,
         poll_interval: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         const MARGIN: &str = "a part of the memory, from 0 to below 1";
         let settings = Settings {
             required: requirements(required_memory)?,
-            prefer_single: prefer_single_gpu
-                .map_or(Ok(false), |value| argument::flag(value, "prefer_single_gpu"))?,
+            prefer_single: prefer_single_gpu.flag("prefer_single_gpu", false)?,
             state_dir: state_dir.map(|value| argument::path(value, "state_dir")).transpose()?,
             safety_margin: safety_margin
+                .passed()
                 .map_or(Ok(0.05), |value| argument::number(value, "safety_margin", MARGIN))?,
             poll_interval: poll_interval
                 .map(|value| seconds(value, "poll_interval", "seconds from 0 to 1e19, or None"))

@@ -33,6 +33,8 @@ impl GPUManager {
     ///         ``CUDA_MPS_PINNED_DEVICE_MEM_LIMIT`` leaves to this process;
     ///     ``memory_reserved_by_others``, ``memory_reserved_here``
     ///         MB that processes have reserved through this package, used already or not;
+    ///     ``memory_unreserved``
+    ///         MB that a task may be given: what is free, less what is reserved and not in use yet;
     ///     ``utilization``
     ///         percent, or None where the driver doesn't report it;
     ///     ``processes``

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proteinflex_core::Error;
-use proteinflex_core::progress::MAX_METADATA;
+use proteinflex_core::progress::MAX_TASK_METADATA;
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
@@ -13,9 +13,9 @@ use crate::value::metadata_tree;
 
 pub fn task_metadata(py: Python<'_>, dict: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     let tree = metadata_tree(py, Some(dict))?;
-    if tree.len() > MAX_METADATA {
+    if tree.len() > MAX_TASK_METADATA {
         let found = format!("{} bytes", tree.len());
-        let expected = format!("at most {MAX_METADATA} bytes");
+        let expected = format!("at most {MAX_TASK_METADATA} bytes");
         return Err(to_python(Error::argument("metadata", found, expected)));
     }
     Ok(tree)

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::tracker::ProgressTracker;
+use crate::argument::{DEFAULT, Optional};
 use crate::error::to_python;
 use crate::hooks::hook;
 use crate::interrupt::polling;
@@ -32,15 +33,15 @@ pub struct TaskHandle {
 #[pymethods]
 impl TaskHandle {
     /// Add finished steps, optionally with a message; see `ProgressTracker.update_task`.
-    #[pyo3(signature = (steps=None, message=None),
+    #[pyo3(signature = (steps=DEFAULT, message=None),
            text_signature = "($self, steps=1, message=None)")]
     fn update(
         &self,
         py: Python<'_>,
-        steps: Option<&Bound<'_, PyAny>>,
+        steps: Optional<'_>,
         message: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        self.owner.get().update(py, self.task, steps, message)
+        self.owner.get().update(py, self.task, &steps, message)
     }
 
     /// Set how many steps are completed; see `ProgressTracker.set_task`.

@@ -15,7 +15,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::arguments::{seconds, step_count, task_metadata};
 use super::task_handle::TaskHandle;
 use super::to_dict::progress_to_dict;
-use crate::argument;
+use crate::argument::{self, DEFAULT, Optional};
 use crate::error::to_python;
 use crate::interrupt::polling;
 use crate::late::Late;
@@ -59,32 +59,27 @@ impl ProgressTracker {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs),
            text_signature = "(total_steps=100, checkpoint_dir=None, auto_checkpoint=True, \
-                          checkpoint_interval=300, *, display=None)")]
+                          checkpoint_interval=300)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Self { tracker: Late::new(), hook: Mutex::new(None), is_in_hook: AtomicBool::new(false) }
     }
 
-    #[pyo3(signature = (total_steps=None, checkpoint_dir=None, auto_checkpoint=None,
-                        checkpoint_interval=None, *, display=None))]
+    #[pyo3(signature = (total_steps=None, checkpoint_dir=None, auto_checkpoint=DEFAULT,
+                        checkpoint_interval=DEFAULT))]
     fn __init__(
         &self,
         py: Python<'_>,
         total_steps: Option<&Bound<'_, PyAny>>,
         checkpoint_dir: Option<&Bound<'_, PyAny>>,
-        auto_checkpoint: Option<&Bound<'_, PyAny>>,
-        checkpoint_interval: Option<&Bound<'_, PyAny>>,
-        display: Option<&Bound<'_, PyAny>>,
+        auto_checkpoint: Optional<'_>,
+        checkpoint_interval: Optional<'_>,
     ) -> PyResult<()> {
-        if let Some(display) = display {
-            argument::flag(display, "display")?;
-        }
         let options = TrackerOptions {
             total_steps: total_steps
                 .map(|steps| argument::count(steps, "total_steps", 1))
                 .transpose()?,
-            auto_checkpoint: auto_checkpoint
-                .map_or(Ok(true), |value| argument::flag(value, "auto_checkpoint"))?,
-            checkpoint_interval: match checkpoint_interval {
+            auto_checkpoint: auto_checkpoint.flag("auto_checkpoint", true)?,
+            checkpoint_interval: match checkpoint_interval.passed() {
                 None => Duration::from_secs(300),
                 Some(value) => seconds(value, "checkpoint_interval")?,
             },
@@ -181,17 +176,17 @@ impl ProgressTracker {
     ///     No process has started this task; the message lists the known ones.
     /// InvalidArgumentError
     ///     `steps` is negative or not an integer.
-    #[pyo3(signature = (task_id, steps=None, message=None),
+    #[pyo3(signature = (task_id, steps=DEFAULT, message=None),
            text_signature = "($self, task_id, steps=1, message=None)")]
     fn update_task(
         &self,
         py: Python<'_>,
         task_id: &Bound<'_, PyAny>,
-        steps: Option<&Bound<'_, PyAny>>,
+        steps: Optional<'_>,
         message: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let task = self.find(py, task_id)?;
-        self.update(py, task, steps, message)
+        self.update(py, task, &steps, message)
     }
 
     /// Set how many steps of a task are completed.
@@ -291,10 +286,11 @@ impl ProgressTracker {
     /// -------
     /// dict
     ///     ``percent`` (0 to 100, never going back while the tasks stay the same and none is started
-    ///     again), ``completed_steps`` and ``total_steps`` (of all root tasks together, whatever they
-    ///     count), ``elapsed_seconds`` (active time, without the time in which no process ran),
-    ///     ``eta_seconds`` (None where it can't be told), ``rate`` (steps per second), ``message``,
-    ///     ``status`` (``"pending"``, ``"running"``, ``"stopped"``, ``"completed"`` or ``"failed"``),
+    ///     again), ``completed_steps`` and ``total_steps`` (of all root tasks together, also
+    ///     where they count different things), ``elapsed_seconds`` (active time, without the time in
+    ///     which no process ran), ``eta_seconds`` (None where it can't be told), ``rate`` (steps per
+    ///     second), ``message``, ``status`` (``"pending"``, ``"running"``, ``"stopped"``,
+    ///     ``"completed"`` or ``"failed"``),
     ///     ``reason`` (the tasks that failed or stopped, and why), ``current_task`` (the id of the
     ///     running task that advanced last), ``alive`` (whether some process is at work),
     ///     ``updated`` (when anything was last updated, in seconds since 1970, to a second or so;
@@ -401,10 +397,10 @@ impl ProgressTracker {
         &self,
         py: Python<'_>,
         task: Task,
-        steps: Option<&Bound<'_, PyAny>>,
+        steps: &Optional<'_>,
         message: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let steps = match steps {
+        let steps = match steps.passed() {
             None => 1,
             Some(steps) => step_count(steps, "steps")?,
         };

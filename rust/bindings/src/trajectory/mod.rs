@@ -209,6 +209,12 @@ impl Trajectory {
         self.reader.entry.stored_bytes()
     }
 
+    /// How much smaller the file is than its data, as in `DataHandler.info`.
+    #[getter]
+    fn _saved_percent(&self) -> f64 {
+        self.reader.entry.saved_percent()
+    }
+
     /// How many frames are decoded together.
     #[getter]
     fn chunk_frames(&self) -> PyResult<u64> {
@@ -489,8 +495,7 @@ impl Trajectory {
     fn __repr__(&self) -> PyResult<String> {
         let entry = &self.reader.entry;
         let (n_frames, n_atoms) = (entry.n_frames(), self.n_atoms()?);
-        let (raw, stored) = (entry.raw_bytes() as f64, entry.stored_bytes() as f64);
-        let saved = if raw == 0.0 { 0.0 } else { (100.0 * (1.0 - stored / raw)).max(0.0) };
+        let saved = entry.saved_percent();
         Ok(format!("<Trajectory {n_frames} frames × {n_atoms} atoms, {saved:.0} % saved>"))
     }
 }

@@ -1,5 +1,6 @@
 //! Which frames and which atoms of a trajectory: arguments as the core takes them.
 
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::trajectory::{FieldSpec, Frames};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
@@ -31,12 +32,14 @@ impl Trajectory {
             atoms.clone()
         } else {
             let indices = numpy.call_method1("asarray", (atoms,))?;
-            let is_empty = indices.getattr("size")?.extract::<usize>()? == 0;
-            let kind: String = indices.getattr("dtype")?.getattr("kind")?.extract()?;
-            if !matches!(kind.as_str(), "i" | "u" | "b") && !is_empty {
+            let indices = indices.cast_into::<PyUntypedArray>()?;
+            if indices.is_empty() {
+                indices.call_method1("astype", ("int64",))?
+            } else if matches!(indices.dtype().kind(), b'i' | b'u' | b'b') {
+                indices.into_any()
+            } else {
                 return Err(wrong());
             }
-            if is_empty { indices.call_method1("astype", ("int64",))? } else { indices }
         };
         let selected = all.get_item(atoms).map_err(|error| {
             let is_wrong = is_refusal(py, &error) || error.is_instance_of::<PyIndexError>(py);

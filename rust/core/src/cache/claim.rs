@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 
 use super::Cache;
 use super::layout::Key;
-use crate::fs::{FileLock, LockKind, apart, identity_of, open_file};
+use crate::fs::{FileLock, LockKind, Owner, apart, identity_of, open_file};
 use crate::{Error, IoContext, Result};
 
 /// Bytes of what a claim's file says: a text, and spaces.
@@ -96,7 +96,7 @@ impl Cache {
         ClaimHolder { process }
     }
 
-    /// The device and inode of the directory: the same whatever path leads to it.
+    /// The device and inode of the directory: the same for all paths that lead to it.
     pub fn identity(&self) -> Result<(u64, u64)> {
         self.with_folders(|| {
             let found = std::fs::metadata(self.directory());
@@ -112,6 +112,5 @@ fn can_not_create(error: &io::Error) -> bool {
 }
 
 fn host_name() -> String {
-    let system = rustix::system::uname();
-    system.nodename().to_string_lossy().chars().filter(char::is_ascii_graphic).take(100).collect()
+    Owner::host_name().chars().filter(char::is_ascii_graphic).take(100).collect()
 }

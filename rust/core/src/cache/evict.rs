@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
-use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -17,7 +16,8 @@ use super::scan::{EntryStat, PartialFile, Scan};
 use super::usage::UsageLock;
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, PassedOver, is_orphaned, link_or_rename, metadata_if_there, try_lock_exclusive,
+    FileClock, PassedOver, if_there, is_orphaned, link_or_rename, metadata_if_there,
+    try_lock_exclusive,
 };
 use crate::{Error, Result};
 
@@ -247,10 +247,8 @@ impl Cache {
         }
         let (path, own) = (self.entry_path(key), self.temporary_for(key));
         let evict_error = |error| Error::io("evict", &path, error);
-        match self.storage.rename(&path, &own) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Eviction::Evicted),
-            Err(error) => return Err(evict_error(error)),
+        if if_there(self.storage.rename(&path, &own)).map_err(evict_error)?.is_none() {
+            return Ok(Eviction::Evicted);
         }
         let state = |found: &Metadata| Some((found.len(), found.modified().ok()?));
         let moved = own.symlink_metadata().map_err(evict_error)?;

@@ -309,7 +309,7 @@ impl EntryInProgress {
         }
     }
 
-    /// Whether adding so many frames takes longer than to buffer them.
+    /// Whether adding `n_frames` frames takes longer than to buffer them.
     pub fn completes_chunk(&self, n_frames: u64) -> bool {
         match &self.stage {
             Stage::Written { writer, .. } => writer.completes_chunk(n_frames),

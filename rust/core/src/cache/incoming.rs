@@ -10,7 +10,7 @@ use super::Cache;
 use super::evict::SpaceRequest;
 use super::growth::GrowingFile;
 use super::layout::Key;
-use super::load::OpenEntry;
+use super::load::{OpenEntry, check_owner};
 use crate::error::CacheError;
 use crate::fs::{Content, OpenMode, Temporary, link_or_rename, open_file, set_xattr_u64};
 use crate::trajectory::{Entry, RAW_BYTES};
@@ -94,11 +94,7 @@ impl IncomingEntry<'_> {
             return Err(Error::corrupt(path, "its end", reason));
         }
         let opened = OpenEntry::new(Entry::of(content)?);
-        if *opened.key() != self.key {
-            let data_id = &opened.header().data_id;
-            let reason = format!("it belongs to {data_id:?}, which has another key");
-            return Err(Error::corrupt(path, "the head", reason));
-        }
+        check_owner(&opened, &self.key, path)?;
         let report = opened.verify()?;
         interrupt::check()?;
         match report.damaged.into_iter().next() {

@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use super::Cache;
 use super::layout::{Key, is_quarantined_name};
-use super::scan::{is_folder, list, unless_closed};
+use super::scan::{is_folder, unless_closed};
 use crate::error::CacheError;
 use crate::fs::{
-    FileClock, FileLock, LockKind, OpenMode, PassedOver, metadata_if_there, name_of, orphaned,
-    remove_orphan, remove_stale_lease,
+    FileClock, FileLock, LockKind, OpenMode, PassedOver, if_there, list_if_there,
+    metadata_if_there, name_of, orphaned, remove_orphan, remove_stale_lease,
 };
 use crate::trajectory::Report;
 use crate::{Error, IoContext, Result, interrupt};
 
-/// An unfinished trajectory that was not written to for so long is removed by a cleanup.
+/// An unfinished trajectory that was not written to for this long is removed by a cleanup.
 const UNFINISHED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// How often an entry that is pinned is looked for while an eviction may give it back,
-const EVICTION_TRIES: usize = 5;
-/// and how long is waited in between.
+/// How often an eviction that may give an entry back is waited for.
+const EVICTION_WAITS: usize = 5;
+/// How long each of these waits takes.
 const EVICTION_WAIT: Duration = Duration::from_millis(10);
 
 /// What was removed.
@@ -85,12 +85,7 @@ impl Cache {
         })?;
         // Where there are no locks, an eviction may be under way. It looks for the pin after it has
         // taken the entry aside, and gives it back.
-        let mut looks = 0;
-        while !self.has(&key)? && looks < EVICTION_TRIES {
-            std::thread::sleep(EVICTION_WAIT);
-            looks += 1;
-        }
-        if looks == EVICTION_TRIES {
+        if !is_given_back(|| self.has(&key))? {
             self.remove_if_there(&path)?;
             return Err(self.not_found(name));
         }
@@ -123,7 +118,7 @@ impl Cache {
             Leftover::Lease(path) => remove_stale_lease(&*self.storage, path),
             Leftover::Unfinished(key) => self.remove_unfinished(key),
         })?;
-        for file in list(&self.layout.locks())? {
+        for file in list_if_there(&self.layout.locks())? {
             // A process that waits for a removed lock may compute an entry twice.
             let is_claim = file.extension().is_some_and(|extension| extension == "claim");
             // That of another user may be out of reach.
@@ -209,7 +204,7 @@ impl Cache {
     /// All folders in which temporary files are made.
     fn folders(&self) -> Result<Vec<PathBuf>> {
         let layout = &self.layout;
-        let mut folders = list(&layout.entries())?;
+        let mut folders = list_if_there(&layout.entries())?;
         folders.retain(|folder| is_folder(folder));
         folders.extend([layout.entries(), layout.pins(), layout.locks(), layout.quarantine()]);
         folders.push(layout.root().to_owned());
@@ -218,7 +213,7 @@ impl Cache {
 
     /// The damaged entries in quarantine. Other files there are not ours.
     pub(super) fn quarantined(&self) -> Result<Vec<PathBuf>> {
-        let mut files = list(&self.layout.quarantine())?;
+        let mut files = list_if_there(&self.layout.quarantine())?;
         files.retain(|path| name_of(path).is_some_and(is_quarantined_name));
         Ok(files)
     }
@@ -267,10 +262,36 @@ impl Cache {
     }
 
     pub(super) fn remove_if_there(&self, path: &Path) -> Result<bool> {
-        match self.storage.remove_file(path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io("remove", path, error)),
+        Ok(if_there(self.storage.remove_file(path)).context("remove", path)?.is_some())
+    }
+}
+
+/// Whether an entry is there, at once or when an eviction has given it back.
+fn is_given_back(mut is_there: impl FnMut() -> Result<bool>) -> Result<bool> {
+    for _ in 0..EVICTION_WAITS {
+        if is_there()? {
+            return Ok(true);
         }
+        std::thread::sleep(EVICTION_WAIT);
+    }
+    is_there()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_given_back_during_the_last_wait_is_found() -> Result<()> {
+        let looks = std::cell::Cell::new(0);
+        let appears_after = |waits: usize| {
+            looks.set(0);
+            is_given_back(|| Ok(looks.replace(looks.get() + 1) >= waits))
+        };
+        for waits in 0..=EVICTION_WAITS {
+            assert!(appears_after(waits)?, "{waits}");
+        }
+        assert!(!appears_after(EVICTION_WAITS + 1)?);
+        Ok(())
     }
 }

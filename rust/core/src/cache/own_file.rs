@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::scan::list;
 use super::unfinished_name::UnfinishedName;
-use crate::fs::{Lease, Storage, is_gone, name_of, open_file};
+use crate::fs::{Lease, Storage, is_gone, list_if_there, name_of, open_file};
 use crate::{Error, Result};
 
 /// A writer's own file with its lease. Dropped, the writer lets go: the file says so by its name,
@@ -75,7 +74,7 @@ impl OwnFile {
         let name = name_of(&self.path).unwrap_or_default();
         let key = name.trim_start_matches('.').split('.').next().unwrap_or_default();
         let is_of_key = |file: &PathBuf| name_of(file).is_some_and(|name| name.starts_with(key));
-        let files = list(self.path.parent().unwrap_or(&self.path));
+        let files = list_if_there(self.path.parent().unwrap_or(&self.path));
         self.lease.is_held().unwrap_or(false)
             || files.is_ok_and(|files| !files.iter().any(is_of_key))
     }

@@ -88,8 +88,7 @@ impl Cache {
     }
 }
 
-/// So many digits at least does the beginning of a key have, as users' names such as `t-300` are
-/// short.
+/// The beginning of a key has at least this many digits, as users' names such as `t-300` are short.
 const MIN_DIGITS: usize = 6;
 
 /// Whether a text can be the beginning of a key: the letter of its kind, `-`, and some digits.

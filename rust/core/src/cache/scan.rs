@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use super::Cache;
 use super::layout::{Key, SUFFIX};
 use super::unfinished_name::UnfinishedName;
-use crate::fs::{Owner, PassedOver, list_directory, name_of};
+use crate::fs::{Owner, PassedOver, list_if_there, metadata_if_there, name_of};
 use crate::per_process::try_lock;
 use crate::{Error, IoContext, Result, threads};
 
@@ -58,9 +58,9 @@ impl PartialFile {
     }
 }
 
-/// Space for a growing file is made in steps of this part of the limit,
+/// Space for a growing file is made in steps of this part of the limit.
 const GROWTH_PART: u64 = 64;
-/// but of no less and no more than this many bytes.
+/// The bytes that such a step has at least and at most.
 const GROWTH: RangeInclusive<u64> = 64 << 10..=64 << 20;
 
 /// In which steps space is made for a growing file. For an entry of no more than one step, space is
@@ -155,11 +155,13 @@ impl Cache {
         let granularity = self.filesystem.mtime_granularity();
         let mut known = std::mem::take(&mut cache.0);
         let (mut folders, mut changed) = (Vec::new(), Vec::new());
-        for folder in list(&self.layout.entries())? {
+        for folder in list_if_there(&self.layout.entries())? {
             let Some(name) = name_of(&folder).map(str::to_owned) else { continue };
             let now = Instant::now();
             // A symlink is not followed.
-            let Some(found) = inspect(&folder)?.filter(Metadata::is_dir) else { continue };
+            let Some(found) = metadata_if_there(&folder)?.filter(Metadata::is_dir) else {
+                continue;
+            };
             let version = version(&found);
             match known.remove(&name) {
                 Some(before) if before.version == version && before.is_conclusive(granularity) => {
@@ -191,7 +193,7 @@ impl Cache {
         let mut partial = Vec::new();
         for file in folders.iter().flat_map(|(_, folder)| &folder.partial) {
             // They grow, which changes no folder.
-            if let Some(found) = inspect(&file.path)?.filter(Metadata::is_file) {
+            if let Some(found) = metadata_if_there(&file.path)?.filter(Metadata::is_file) {
                 let last_written = modified(&file.path, &found)?;
                 partial.push(PartialFile { bytes: found.len(), last_written, ..file.clone() });
             }
@@ -216,7 +218,7 @@ impl Cache {
 
     /// The keys that are pinned.
     pub(super) fn pins(&self) -> Result<HashSet<Key>> {
-        let pins = list(&self.layout.pins())?;
+        let pins = list_if_there(&self.layout.pins())?;
         Ok(pins.iter().filter_map(|pin| Key::parse(name_of(pin)?)).collect())
     }
 }
@@ -236,7 +238,7 @@ fn list_folder(
         entries: Vec::new(),
         partial: Vec::new(),
     };
-    for path in list(path)? {
+    for path in list_if_there(path)? {
         let Some(name) = name_of(&path) else { continue };
         let key = |suffix| name.strip_suffix(suffix).and_then(Key::parse);
         let (entry, owner) = (key(SUFFIX), Owner::of_temporary(name));
@@ -244,7 +246,7 @@ fn list_folder(
         if entry.is_none() && in_progress.is_none() && owner.is_none() {
             continue;
         }
-        let Some(found) = inspect(&path)?.filter(Metadata::is_file) else { continue };
+        let Some(found) = metadata_if_there(&path)?.filter(Metadata::is_file) else { continue };
         let (bytes, modified, inode) = (found.len(), modified(&path, &found)?, found.ino());
         if let Some(key) = entry {
             let same = known.get(&key).filter(|old| (old.inode, old.bytes) == (inode, bytes));
@@ -260,16 +262,6 @@ fn list_folder(
 
 fn version(found: &Metadata) -> FolderVersion {
     (found.ino(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec())
-}
-
-/// The metadata of what was listed, if it is still there.
-fn inspect(path: &Path) -> Result<Option<Metadata>> {
-    match path.symlink_metadata() {
-        Ok(found) => Ok(Some(found)),
-        // Removed since it was listed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("inspect", path, error)),
-    }
 }
 
 fn modified(path: &Path, found: &Metadata) -> Result<SystemTime> {
@@ -289,12 +281,4 @@ pub(super) fn unless_closed<T: Default>(found: Result<T>) -> Result<T> {
 /// Whether this is a folder, and no symlink.
 pub(super) fn is_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.is_dir())
-}
-
-/// What a directory holds; nothing where it is gone.
-pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>> {
-    match list_directory(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        listed => listed.context("list", path),
-    }
 }

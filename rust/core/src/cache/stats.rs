@@ -13,7 +13,7 @@ use crate::fs::{FileLock, LockKind, set_xattr_u64_at, xattr_u64};
 use crate::trajectory::{ArraySpec, EntryKind, FieldSpec, Precision, RAW_BYTES, TopologyCounts};
 use crate::{Result, interrupt, threads};
 
-/// Nobody who is at work holds the lock for so long, but for the eviction of many entries.
+/// Only a large eviction holds the lock this long.
 const LONG_LOCK: Duration = Duration::from_millis(500);
 
 /// The state of a cache directory, and what this process has seen of it.

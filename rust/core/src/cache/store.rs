@@ -189,7 +189,7 @@ impl<'a> PendingEntry<'a> {
         self.write(raw_bytes, |writer, before| writer.add_field(spec, lossy, bytes, before))
     }
 
-    /// Has `write` write so many bytes. What it is given makes space for each part of many.
+    /// Has `write` write `raw_bytes` bytes. What it is given makes space for each part of many.
     fn write(
         &mut self,
         raw_bytes: u64,
@@ -209,7 +209,7 @@ impl<'a> PendingEntry<'a> {
         written
     }
 
-    /// Makes space for so many bytes more than the writer, which has been taken out, has written.
+    /// Makes space for `raw_bytes` more than the writer, which has been taken out, has written.
     fn make_space_beside(&mut self, writer: &EntryWriter, raw_bytes: u64) -> Result<()> {
         // The entry under this key stays until this one replaces it, but its space counts as free.
         let file = GrowingFile { key: self.key, path: &self.temporary, replaces: true };

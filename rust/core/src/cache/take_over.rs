@@ -168,47 +168,18 @@ impl Cache {
         let name = UnfinishedName { key, number, writer: lease.id(), is_suspended: false };
         let folder = self.layout.folder(&key);
         let own = OwnFile::new(&self.storage, &folder, name, lease);
-        let is_linked = match &entry.stage {
-            Stage::Waiting { file, .. } => has_other_names(&file.path)?,
+        // A writer that is only believed to be gone may come back: its file stays its own. One with
+        // other names is that of a copy of the directory as well.
+        let is_free = match &entry.stage {
+            Stage::Waiting { file, .. } => {
+                (file.name.is_suspended || ended == Some(file.name.writer))
+                    && !has_other_names(&file.path)?
+            }
             _ => false,
         };
-        let mut is_copy = true;
-        let writer = match &entry.stage {
-            Stage::Written { .. } | Stage::Lost { .. } => return Ok(()),
-            Stage::New { header, encoding, topology } => self.create_own(&own, |file| {
-                let (path, topology) = (own.path(), topology.as_deref());
-                EntryWriter::create_with_topology(file, path, header, *encoding, topology)
-            })?,
-            Stage::Finished(finished) => {
-                let bytes = finished.records_end();
-                let file = GrowingFile { key, path: own.path(), replaces: false };
-                self.make_space_up_to(file, bytes)?;
-                entry.reserved = bytes;
-                self.create_own(&own, |file| {
-                    EntryWriter::continue_finished(file, own.path(), finished)
-                })?
-            }
-            // Nobody writes it any more: of several that take it, one can rename it.
-            Stage::Waiting { file, .. }
-                if (file.name.is_suspended || ended == Some(file.name.writer)) && !is_linked =>
-            {
-                is_copy = false;
-                match self.storage.rename(&file.path, own.path()) {
-                    Ok(()) => self.open_own(&own)?,
-                    Err(error) if is_gone(&error) => {
-                        return Err(entry.lose("another writer has just taken it"));
-                    }
-                    Err(error) => return Err(Error::io("take over", &file.path, error)),
-                }
-            }
-            // Its writer is believed to be gone, and may come back: its file stays its own. Or it is
-            // that of a copy of the directory as well.
-            Stage::Waiting { file, .. } => self.create_own(&own, |new| {
-                EntryWriter::continue_unfinished(new, own.path(), &file.path)
-            })?,
-        };
+        let Some(writer) = self.own_writer(entry, &own, is_free)? else { return Ok(()) };
         if !own.is_own()? {
-            if is_copy {
+            if !is_free {
                 self.remove_if_there(own.path())?;
             }
             return Err(entry.lose("another writer has taken it over"));
@@ -223,6 +194,45 @@ impl Cache {
         self.storage.sync_dir(&folder).context("sync", &folder)?;
         entry.stage = Stage::Written { writer: Box::new(writer), own };
         Ok(())
+    }
+
+    /// The writer of that file: what waits is renamed where it `is_free`, else copied. `None` where
+    /// there is nothing to begin.
+    fn own_writer(
+        &self,
+        entry: &mut EntryInProgress,
+        own: &OwnFile,
+        is_free: bool,
+    ) -> Result<Option<EntryWriter>> {
+        let path = own.path();
+        let writer = match &entry.stage {
+            Stage::Written { .. } | Stage::Lost { .. } => return Ok(None),
+            Stage::New { header, encoding, topology } => self.create_own(own, |file| {
+                let topology = topology.as_deref();
+                EntryWriter::create_with_topology(file, path, header, *encoding, topology)
+            }),
+            Stage::Finished(finished) => {
+                let bytes = finished.records_end();
+                self.make_space_up_to(
+                    GrowingFile { key: entry.key, path, replaces: false },
+                    bytes,
+                )?;
+                entry.reserved = bytes;
+                self.create_own(own, |file| EntryWriter::continue_finished(file, path, finished))
+            }
+            // Of several that take it, one can rename it.
+            Stage::Waiting { file, .. } if is_free => match self.storage.rename(&file.path, path) {
+                Ok(()) => self.open_own(own),
+                Err(error) if is_gone(&error) => {
+                    Err(entry.lose("another writer has just taken it"))
+                }
+                Err(error) => Err(Error::io("take over", &file.path, error)),
+            },
+            Stage::Waiting { file, .. } => {
+                self.create_own(own, |new| EntryWriter::continue_unfinished(new, path, &file.path))
+            }
+        };
+        writer.map(Some)
     }
 
     /// Makes the file of a writer that leaves nothing unfinished.

@@ -7,9 +7,9 @@ use rayon::prelude::*;
 
 use super::Cache;
 use super::layout::{Key, LEASE};
-use super::scan::{PartialFile, is_folder, list, unless_closed};
+use super::scan::{PartialFile, is_folder, unless_closed};
 use crate::error::{CacheError, UnfinishedFrames};
-use crate::fs::{FileClock, LeaseHolder, lease_holder, name_of};
+use crate::fs::{FileClock, LeaseHolder, lease_holder, list_if_there, name_of};
 use crate::trajectory::{Entry, EntryKind};
 use crate::{Error, Result, threads};
 
@@ -120,11 +120,11 @@ impl Cache {
     /// they finished one.
     pub(super) fn stale_leases(&self, clock: &FileClock<'_>) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
-        for folder in list(&self.layout.entries())? {
+        for folder in list_if_there(&self.layout.entries())? {
             if !is_folder(&folder) {
                 continue;
             }
-            for file in unless_closed(list(&folder))? {
+            for file in unless_closed(list_if_there(&folder))? {
                 let stem = name_of(&file).and_then(|name| name.strip_suffix(LEASE));
                 let Some(key) = stem.and_then(Key::parse) else { continue };
                 if lease_holder(&file, clock).is_ok_and(|holder| holder.is_none())

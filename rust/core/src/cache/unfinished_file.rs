@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use super::Cache;
 use super::layout::Key;
-use super::scan::list;
 use super::unfinished_name::UnfinishedName;
 use crate::Result;
-use crate::fs::name_of;
+use crate::fs::{list_if_there, name_of};
 
 /// An unfinished file, as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +20,7 @@ impl Cache {
     /// while a writer goes on with another's frames, and after it ended meanwhile.
     pub(super) fn unfinished_files(&self, key: &Key) -> Result<Vec<UnfinishedFile>> {
         let mut found = Vec::new();
-        for file in list(&self.layout.folder(key))? {
+        for file in list_if_there(&self.layout.folder(key))? {
             let name = name_of(&file).and_then(UnfinishedName::parse);
             if let Some(name) = name.filter(|name| name.key == *key) {
                 let bytes = file.symlink_metadata().map_or(0, |found| found.len());

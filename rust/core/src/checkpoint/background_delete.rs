@@ -4,19 +4,15 @@
 //! a durable removal waits for the disk once more. The caller of a save needs neither: no reader
 //! looks at what is deleted, and where this process ends too early, the next one deletes it.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 
-use crate::fs::{OpenDirectory, Storage, remove_tree};
-use crate::{Error, IoContext, Result, interrupt, threads};
-
-/// Between two looks whether the thread has ended; longer the longer it takes.
-const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));
+use crate::fs::{OpenDirectory, Storage, if_there, remove_tree};
+use crate::{IoContext, Result, interrupt, threads};
 
 /// What nobody looks at any more, and is to be deleted.
 #[derive(Debug)]
@@ -31,14 +27,10 @@ impl Unpublished {
     pub(super) fn delete(&self, storage: &dyn Storage) -> Result<()> {
         match self {
             Self::Tree(path) => remove_tree(storage, path).context("remove", path),
-            Self::Files(directory, names) => {
-                names.iter().try_for_each(|name| match storage.remove_from(directory, name) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        Err(Error::io("remove", &directory.path().join(name), error))
-                    }
-                    _ => Ok(()),
-                })
-            }
+            Self::Files(directory, names) => names.iter().try_for_each(|name| {
+                let removed = if_there(storage.remove_from(directory, name));
+                removed.context("remove", &directory.path().join(name)).map(drop)
+            }),
         }
     }
 }
@@ -88,8 +80,7 @@ impl BackgroundDelete {
     pub(super) fn wait(&self) {
         let started = Instant::now();
         while self.running.load().as_ref().is_some_and(|running| running.is_at_work()) {
-            let pause = (started.elapsed() / 8).clamp(PAUSE.0, PAUSE.1);
-            if interrupt::sleep(pause).is_err() {
+            if interrupt::back_off(started.elapsed()).is_err() {
                 // It goes on, for the next one that waits.
                 return;
             }

@@ -74,7 +74,7 @@ pub(super) fn matches(slices: &[&[u8]], checksums: &[String]) -> bool {
         };
         hex(found) == *expected
     };
-    // What has changed has mostly changed from its beginning on.
+    // A changed file usually differs from its first bytes on.
     let Some((first, rest)) = checksums.split_first() else { return true };
     let interrupt = interrupt::current();
     let rest_matches =

@@ -111,7 +111,7 @@ const LISTING_CACHED_FOR: Duration = Duration::from_secs(30);
 
 /// Whether there is no directory any more. It is listed to know, since a network file system may
 /// open one that another host has removed.
-fn is_gone(path: &Path) -> bool {
+fn is_removed(path: &Path) -> bool {
     let listed = OpenDirectory::open(path).and_then(|directory| directory.names());
     listed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
@@ -119,12 +119,12 @@ fn is_gone(path: &Path) -> bool {
 impl CheckpointStore {
     /// All checkpoints, the newest last.
     pub fn list(&self) -> Result<Vec<CheckpointInfo>> {
-        self.settled(false)
+        self.list_settled(false)
     }
 
     /// All checkpoints with their metadata, the newest last.
     pub fn list_with_metadata(&self) -> Result<Vec<CheckpointInfo>> {
-        self.settled(true)
+        self.list_settled(true)
     }
 
     /// The newest checkpoint that is valid. Newer ones that are damaged are named in the log. One
@@ -166,7 +166,7 @@ impl CheckpointStore {
 
     /// Looks until the directory has the same names before and after, and each is there: while
     /// names come and go, a listing may show neither the one that went nor the one that came.
-    fn settled(&self, with_metadata: bool) -> Result<Vec<CheckpointInfo>> {
+    fn list_settled(&self, with_metadata: bool) -> Result<Vec<CheckpointInfo>> {
         let started = Instant::now();
         let mut pause = Duration::ZERO;
         loop {
@@ -201,7 +201,7 @@ impl CheckpointStore {
             match CheckpointInfo::of(&path, with_metadata) {
                 Some(info) => found.push(info),
                 // Other directories have no version, and no need to be looked at again.
-                None if is_gone(&path) => has_vanished = true,
+                None if is_removed(&path) => has_vanished = true,
                 None => has_changed |= version_of(&path).is_some(),
             }
         }

@@ -20,7 +20,7 @@ const TRIES: u64 = 3;
 /// Opens the directory of a checkpoint that is to be replaced, with its manifest, if that is whole.
 /// An error where it is no checkpoint, can't be read, or was made by a later version.
 pub(super) fn open_replaceable(target: &Path) -> Result<(OpenDirectory, Option<Manifest>)> {
-    settled(|| {
+    with_retries(|| {
         let directory = open(target)?;
         match Manifest::read(&directory) {
             Ok(manifest) => Ok((directory, Some(manifest))),
@@ -32,10 +32,10 @@ pub(super) fn open_replaceable(target: &Path) -> Result<(OpenDirectory, Option<M
 
 /// An error where a directory that is to be removed is no checkpoint, or can't be read.
 pub(super) fn check_is_checkpoint(target: &Path) -> Result<()> {
-    settled(|| check(&open(target)?))
+    with_retries(|| check(&open(target)?))
 }
 
-fn settled<T>(look: impl Fn() -> Result<T>) -> Result<T> {
+fn with_retries<T>(look: impl Fn() -> Result<T>) -> Result<T> {
     for tried in 1..TRIES {
         if let Ok(found) = look() {
             return Ok(found);

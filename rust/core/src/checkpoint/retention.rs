@@ -86,8 +86,8 @@ impl CheckpointStore {
 
     /// Unpublishes the oldest of `others` beyond the checkpoints to keep, of which the one just
     /// made is one, if it is no milestone. Returns what is to be deleted. What can't be read, or is
-    /// of a later version, stays: nobody knows how old it is, and what for it was to be kept. What
-    /// can't be removed is passed over.
+    /// of a later version, stays: nobody knows how old it is or why it was kept. What can't be
+    /// removed is passed over.
     pub(super) fn apply_retention(
         &self,
         mut others: Vec<CheckpointInfo>,

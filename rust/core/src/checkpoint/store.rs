@@ -46,7 +46,7 @@ const LOCK: &str = ".lock";
 
 impl CheckpointStore {
     /// Opens the checkpoints in `base_dir`, making it where it is missing. Nothing in it is changed
-    /// before a checkpoint is made. With `keep`, at most so many checkpoints stay.
+    /// before a checkpoint is made. With `keep`, at most that many checkpoints stay.
     pub fn open(storage: Arc<dyn Storage>, base_dir: &Path, keep: Option<usize>) -> Result<Self> {
         Self::open_with(storage, base_dir, Retention { keep, keep_every: None }, true)
     }
@@ -121,7 +121,7 @@ impl CheckpointStore {
         &self.base_dir
     }
 
-    /// About how many bytes a checkpoint has, with little effort; what has many files has many.
+    /// Estimates a checkpoint's size without reading every file; many files count as very large.
     pub fn size(path: &Path) -> u64 {
         const FEW: usize = 16;
         let files = list_directory(path).unwrap_or_default();

@@ -3,16 +3,15 @@
 
 use std::path::Path;
 
-use crate::fs::Owner;
+use crate::fs::{Owner, TEMPORARY};
 
 const PREFIX: &str = "version-";
-const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// The name of a directory of files that replace older ones, from that of their temporary
 /// directory.
 pub(super) fn version_name(temporary: &Path) -> String {
     let name = temporary.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let owner = name.trim_end_matches(TEMPORARY_SUFFIX);
+    let owner = name.trim_end_matches(TEMPORARY);
     let owner = owner.rsplit_once('.').map_or(owner, |(_, owner)| owner);
     format!("{PREFIX}{owner}")
 }
@@ -20,7 +19,7 @@ pub(super) fn version_name(temporary: &Path) -> String {
 /// The owner of a directory that [`version_name`] named.
 pub(super) fn version_owner(name: &str) -> Option<Owner> {
     let owner = name.strip_prefix(PREFIX)?;
-    Owner::of_temporary(&format!(".version.{owner}{TEMPORARY_SUFFIX}"))
+    Owner::of_temporary(&format!(".version.{owner}{TEMPORARY}"))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ struct WriteRequest {
     offset: u64,
 }
 
-/// So many files stay open until they are synced, of the thousand that a process may mostly have.
+/// How many files stay open until they are synced, of the thousand that a process may mostly have.
 /// Others are opened again.
 const KEPT_OPEN: usize = 256;
 

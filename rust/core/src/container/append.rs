@@ -20,7 +20,7 @@ use crate::{Checksum, Error, IoContext, Result, checksum, interrupt};
 /// Writes up to this many bytes are buffered.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// The checksums of a payload, of which so many bytes come at a time that segments stay whole.
+/// The checksums of a payload that comes in parts, each of whole segments.
 struct Sums {
     /// Of a segment, where there are some.
     bytes: Option<usize>,

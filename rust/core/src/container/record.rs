@@ -250,9 +250,8 @@ impl RecordHeader {
     /// Checks that data of this size is what frames of `spec` need.
     pub fn fits_field(&self, spec: &FieldSpec) -> bool {
         let rows = spec.rows();
-        let row_bytes = spec.item_bytes().unwrap_or(0).checked_div(rows).unwrap_or(0);
         let size = u64::from(self.rows)
-            .checked_mul(row_bytes)
+            .checked_mul(spec.row_bytes())
             .and_then(|frame| frame.checked_mul(self.count));
         self.first.checked_add(self.count).is_some()
             && u64::from(self.first_row) + u64::from(self.rows) <= rows
@@ -269,7 +268,7 @@ impl RecordHeader {
             && self.raw_bytes > 0
     }
 
-    /// With a checksum for each segment of so many bytes, where the payload has more.
+    /// With a checksum for each segment of `bytes`, where the payload has more.
     pub fn in_segments(mut self, bytes: u64) -> Self {
         self.segment_bits = if self.stored_bytes > bytes { bytes.ilog2() as u8 } else { 0 };
         self

@@ -122,7 +122,12 @@ impl FieldSpec {
         byte_size(&self.name, &self.dtype, &self.item_shape)
     }
 
-    /// The shape of so many frames.
+    /// Bytes of one row.
+    pub fn row_bytes(&self) -> u64 {
+        self.item_bytes().unwrap_or(0).checked_div(self.rows()).unwrap_or(0)
+    }
+
+    /// The shape of some frames.
     pub fn shape(&self, n_frames: u64) -> Vec<u64> {
         std::iter::once(n_frames).chain(self.item_shape.iter().copied()).collect()
     }

@@ -25,7 +25,7 @@ pub use progress::{KnownTasks, ProgressError};
 pub use trajectory::ChunkError;
 pub use tree::TreeError;
 
-/// There is no memory for so many bytes.
+/// There is not enough memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NoMemory {
     pub bytes: usize,

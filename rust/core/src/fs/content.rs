@@ -149,7 +149,7 @@ impl Content {
         }
     }
 
-    /// Says that something of it was found damaged, to whatever may keep a copy of that elsewhere.
+    /// Says that something of it was found damaged, to a source that may keep a copy of that.
     pub fn distrust(&self) {
         if let Handle::Remote(remote) = &self.file {
             remote.distrust();
@@ -217,7 +217,7 @@ impl Content {
             return Ok(Some(bytes));
         }
         let Some(permit) = self.permit else { return Ok(None) };
-        // A mapping that is there already stays, whatever became of the name.
+        // A mapping that is there already stays, also where the name is gone.
         if self.map.get().is_none() || self.file().is_some() {
             self.with_file(|file| {
                 self.check_length(file)?;

@@ -1,4 +1,4 @@
-//! A directory that is open: its files are found below it, whatever happens to its name.
+//! A directory that is open: its files are found below it, also where its name is taken away.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};

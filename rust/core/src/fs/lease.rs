@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
-use super::absence::is_gone;
+use super::absence::{if_there, is_gone};
 use super::clock::FileClock;
 use super::heartbeat::{self, Held};
 use super::lease_record::{LENGTH, LeaseRecord, WriterId};
@@ -29,7 +29,7 @@ use super::storage::{Storage, link_or_rename, write_all_at};
 use super::temporary::Temporary;
 use crate::{Error, IoContext, Result};
 
-/// A holder that can't be seen and gave no sign for so long counts as gone: six signs that were
+/// A holder that can't be seen and gave no sign for this long counts as gone: six signs that were
 /// missed.
 const EXPIRY: Duration = Duration::from_secs(60);
 
@@ -281,10 +281,8 @@ fn find(path: &Path) -> Result<Option<Found>> {
 fn remove_if_unchanged(storage: &dyn Storage, path: &Path, expected: &Found) -> Result<bool> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("lease");
     let own: PathBuf = path.with_file_name(Owner::current().temporary_name(name));
-    match storage.rename(path, &own) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(Error::io("free the lease", path, error)),
+    if if_there(storage.rename(path, &own)).context("free the lease", path)?.is_none() {
+        return Ok(false);
     }
     let is_expected = find(&own)?
         .is_some_and(|found| found.bytes == expected.bytes && found.modified == expected.modified);

@@ -16,7 +16,7 @@ pub(super) const LENGTH: usize = 256;
 
 const FORMAT: &str = "proteinflex-lease-1";
 
-/// A host's name is shown up to so many characters.
+/// A host's name is cut to this many characters.
 const MAX_HOST: usize = 64;
 
 /// What tells a writer from every other one, of this process and of any.

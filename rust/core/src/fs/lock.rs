@@ -28,8 +28,6 @@ use crate::{Error, IoContext, Result, interrupt};
 /// How long a lock is waited for. It is held for a few steps of the file system, or for the
 /// eviction or removal of many entries.
 const MAX_WAIT: Duration = Duration::from_secs(120);
-/// Between two tries; longer the longer it takes.
-const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));
 
 /// Who may hold a lock at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +79,7 @@ impl FileLock {
                         let (path, holder) = (path.to_owned(), lock_holder::describe(&file));
                         return Err(Error::LockTimeout { path, seconds: most.as_secs(), holder });
                     }
-                    interrupt::sleep((waited / 8).clamp(PAUSE.0, PAUSE.1))?;
+                    interrupt::back_off(waited)?;
                 }
                 Err(error) if is_unsupported(error) => return Ok(Self::of(file)),
                 Err(error) => return Err(Error::io("lock", path, error.into())),
@@ -102,11 +100,6 @@ impl FileLock {
             Err(error) if is_unsupported(error) => Ok(Some(Self::of(file))),
             Err(error) => Err(Error::io("lock", path, error.into())),
         }
-    }
-
-    /// Releases the lock, also where a forked child has inherited the descriptor.
-    pub fn release(self) {
-        drop(self);
     }
 
     /// The file that is locked.

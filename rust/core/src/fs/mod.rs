@@ -58,7 +58,9 @@ pub mod testing;
 mod writeback;
 mod xattr;
 
-pub(crate) use absence::{is_absent, is_directory, is_gone, metadata_if_there};
+pub(crate) use absence::{
+    if_there, is_absent, is_directory, is_gone, list_if_there, metadata_if_there,
+};
 pub(crate) use clock::{FileClock, forget_listing};
 pub use content::{Content, OpenMode};
 pub(crate) use descriptor::apart;
@@ -79,7 +81,7 @@ pub use no_sync::NoSyncDisk;
 pub(crate) use open::{
     is_not_regular, is_stale, open_file, open_without_links, read_file, refresh, regular,
 };
-pub(crate) use owner::Boot;
+pub(crate) use owner::{Boot, TEMPORARY};
 pub use owner::{Owner, Sight};
 pub(crate) use passed_over::PassedOver;
 pub use publish::{PendingDir, publish_bytes, remove_orphaned};

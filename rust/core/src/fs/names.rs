@@ -88,7 +88,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the name, its escaped form is one plain path component, and no other name's.
+        /// The escaped form of a name is one plain path component, and no other name's.
         #[test]
         fn escaped_names_are_plain_and_distinct(one in ".{0,40}", other in ".{0,40}") {
             let escaped = escape(&one);

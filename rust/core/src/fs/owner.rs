@@ -121,7 +121,8 @@ impl Owner {
     }
 }
 
-const TEMPORARY: &str = ".tmp";
+/// How the name of a temporary file ends.
+pub(crate) const TEMPORARY: &str = ".tmp";
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::absence::{if_there, is_directory, list_if_there};
 use super::clock::FileClock;
 use super::directory::{list_directory, name_of};
 use super::owner::Sight;
 use super::temporary::{Temporary, remove};
-use super::{OpenDirectory, Owner, PassedOver, Storage, StorageFile, is_directory, write_all_at};
+use super::{OpenDirectory, Owner, PassedOver, Storage, StorageFile, write_all_at};
 use crate::{Error, IoContext, Result};
 
 /// A file that is being written and appears at its target only when published.
@@ -133,13 +134,10 @@ pub fn create_dirs(storage: &dyn Storage, path: &Path) -> Result<()> {
 /// Removes a directory and all in it. Never follows a symlink. What others remove meanwhile is no
 /// error.
 pub fn remove_tree(storage: &dyn Storage, path: &Path) -> io::Result<()> {
-    match storage.remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
+    if_there(storage.remove_dir_all(path)).map(|_| ())
 }
 
-/// A temporary file whose owner can't be seen is orphaned once nothing was written to it for so
+/// A temporary file whose owner can't be seen is orphaned once nothing was written to it for this
 /// long.
 const UNSEEN_FOR: Duration = Duration::from_secs(3600);
 
@@ -167,19 +165,12 @@ pub fn remove_orphaned(storage: &dyn Storage, directory: &Path) -> Result<usize>
 
 /// Removes an orphaned file, or directory and all in it; `false` where another process was faster.
 pub(crate) fn remove_orphan(storage: &dyn Storage, path: &Path) -> Result<bool> {
-    match remove(storage, path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("remove", path, error)),
-    }
+    Ok(if_there(remove(storage, path)).context("remove", path)?.is_some())
 }
 
 /// The orphaned temporary files and directories in `directory`; none where that is gone.
 pub(crate) fn orphaned(directory: &Path, clock: &FileClock<'_>) -> Result<Vec<PathBuf>> {
-    let mut found = match list_directory(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        listed => listed.context("list", directory)?,
-    };
+    let mut found = list_if_there(directory)?;
     found.retain(|path| {
         let owner = name_of(path).and_then(Owner::of_temporary);
         // What can't be inspected is gone meanwhile.

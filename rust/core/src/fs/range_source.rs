@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::Result;
 
-/// The bytes of one range, in whatever memory they arrived.
+/// The bytes of one range, in the memory in which they arrived.
 pub type RangeBytes = Box<dyn AsRef<[u8]> + Send + Sync>;
 
 /// An object of which ranges are read. It is one version of it: where another has taken its place,

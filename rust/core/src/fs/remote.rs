@@ -19,8 +19,7 @@ use crate::{Error, Result, interrupt};
 
 /// Bytes of the beginning that are read at once: preamble, entry header and most topologies.
 const HEAD: u64 = 64 * 1024;
-/// The same of the end: at least so many, and of long objects a part, for the index grows with
-/// them.
+/// The same of the end: at least these, and of long objects a part, for the index grows with them.
 const TAIL: u64 = 64 * 1024;
 const TAIL_PART: u64 = 1024;
 const MAX_TAIL: u64 = 1024 * 1024;

@@ -3,10 +3,10 @@
 //! A mapping hands out atomics ([`SharedMap`]) and nothing else. A reference to plain integers
 //! would promise the compiler that nobody writes, which no constructor can prove of a file; an
 //! atomic promises nothing of the kind, and every bit pattern is a valid `u64`. So it is sound
-//! whichever process made the file and whatever it writes there. A page that goes away is replaced
+//! with any process that makes the file or writes there. A page that goes away is replaced
 //! by memory ([`super::sigbus`]), so that no access ends the process.
 //!
-//! Who only reads maps nothing: [`WordCopy`] is what `pread` returned.
+//! Readers map nothing: [`WordCopy`] is what `pread` returned.
 
 use std::fs::File;
 use std::ops::Range;

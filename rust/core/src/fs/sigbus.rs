@@ -54,9 +54,9 @@ impl Faults {
     }
 }
 
-/// What the handler needs to know of a mapping. Never freed, and used again.
+/// What the handler needs to know of a mapping. Never freed, and used again for another.
 #[derive(Debug, Default)]
-struct Range {
+struct Mapping {
     /// The first address; 0 = free.
     start: AtomicUsize,
     end: AtomicUsize,
@@ -73,21 +73,22 @@ struct Range {
 }
 
 /// All of them.
-static RANGES: AtomicPtr<Range> = AtomicPtr::new(std::ptr::null_mut());
+static MAPPINGS: AtomicPtr<Mapping> = AtomicPtr::new(std::ptr::null_mut());
 
-impl Range {
+impl Mapping {
     /// One that is free, in the list for ever.
     fn take() -> &'static Self {
-        let free = all()
-            .find(|range| range.is_taken.compare_exchange(false, true, AcqRel, Relaxed).is_ok());
+        let free = all().find(|mapping| {
+            mapping.is_taken.compare_exchange(false, true, AcqRel, Relaxed).is_ok()
+        });
         free.unwrap_or_else(|| {
-            let range: &'static mut Self = Box::leak(Box::default());
-            range.is_taken.store(true, Relaxed);
-            let mut head = RANGES.load(Acquire);
+            let mapping: &'static mut Self = Box::leak(Box::default());
+            mapping.is_taken.store(true, Relaxed);
+            let mut head = MAPPINGS.load(Acquire);
             loop {
-                range.next.store(head, Relaxed);
-                match RANGES.compare_exchange(head, range, AcqRel, Acquire) {
-                    Ok(_) => return range,
+                mapping.next.store(head, Relaxed);
+                match MAPPINGS.compare_exchange(head, mapping, AcqRel, Acquire) {
+                    Ok(_) => return mapping,
                     Err(other) => head = other,
                 }
             }
@@ -103,23 +104,23 @@ impl Range {
     }
 }
 
-fn all() -> impl Iterator<Item = &'static Range> {
-    let mut at = RANGES.load(Acquire);
+fn all() -> impl Iterator<Item = &'static Mapping> {
+    let mut at = MAPPINGS.load(Acquire);
     std::iter::from_fn(move || {
-        // SAFETY: null, or leaked by `Range::take`.
-        let range: &'static Range = unsafe { at.as_ref() }?;
-        at = range.next.load(Acquire);
-        Some(range)
+        // SAFETY: null, or leaked by `Mapping::take`.
+        let mapping: &'static Mapping = unsafe { at.as_ref() }?;
+        at = mapping.next.load(Acquire);
+        Some(mapping)
     })
 }
 
 /// The registration of a mapping, which it outlives.
 #[derive(Debug)]
 pub(super) struct Guard {
-    range: &'static Range,
+    mapping: &'static Mapping,
     /// The owner's copy, all zero at first. Only pages that are written take memory.
     copy: MmapRaw,
-    /// As of [`Range`]. Not a vector: the handler has the address.
+    /// As of [`Mapping`]. Not a vector: the handler has the address.
     replaced: Box<[AtomicUsize]>,
     faults: Arc<Faults>,
 }
@@ -138,20 +139,24 @@ impl Guard {
         let pages = length.div_ceil(page_size());
         let copy = MmapOptions::new().len(pages * page_size()).map_anon()?;
         let replaced = (0..pages).map(|_| AtomicUsize::new(0)).collect();
-        let guard =
-            Self { range: Range::take(), copy: copy.into(), replaced, faults: Arc::clone(faults) };
-        let range = guard.range;
-        // Release: what sees any of these sees that the range was free before (`Range::holds`), so
-        // no handler takes the start of its last mapping with the end of this one.
+        let guard = Self {
+            mapping: Mapping::take(),
+            copy: copy.into(),
+            replaced,
+            faults: Arc::clone(faults),
+        };
+        let mapping = guard.mapping;
+        // Release: what sees any of these sees that it was free before (`Mapping::holds`), so no
+        // handler takes the start of an earlier mapping with the end of this one.
         fence(Release);
-        range.end.store(start as usize + length, Relaxed);
-        range.file.store(file.as_raw_fd(), Relaxed);
-        range.offset.store(offset, Relaxed);
-        range.copy.store(guard.copy.as_ptr() as usize, Relaxed);
-        range.replaced.store(guard.replaced.as_ptr().cast_mut(), Relaxed);
-        range.faults.store(Arc::as_ptr(&guard.faults).cast_mut(), Relaxed);
+        mapping.end.store(start as usize + length, Relaxed);
+        mapping.file.store(file.as_raw_fd(), Relaxed);
+        mapping.offset.store(offset, Relaxed);
+        mapping.copy.store(guard.copy.as_ptr() as usize, Relaxed);
+        mapping.replaced.store(guard.replaced.as_ptr().cast_mut(), Relaxed);
+        mapping.faults.store(Arc::as_ptr(&guard.faults).cast_mut(), Relaxed);
         // Release: what sees the start sees the rest.
-        range.start.store(start as usize, Release);
+        mapping.start.store(start as usize, Release);
         Ok(guard)
     }
 
@@ -166,7 +171,7 @@ impl Guard {
     /// Puts memory in the place of the page that holds a word, with what is in the file where that
     /// is asked for and possible, or else with the copy.
     pub fn replace(&self, word: usize, from_file: bool) -> bool {
-        replace(self.range, word * WORD / page_size(), from_file)
+        replace(self.mapping, word * WORD / page_size(), from_file)
     }
 
     /// What a word was when its page was replaced; `None` where it is in the file.
@@ -190,8 +195,8 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         // Nobody accesses the mapping any more, so no handler is about to use what this frees.
-        self.range.start.store(0, Release);
-        self.range.is_taken.store(false, Release);
+        self.mapping.start.store(0, Release);
+        self.mapping.is_taken.store(false, Release);
         for page in &self.replaced {
             let address = page.load(Acquire);
             if address != 0 {
@@ -212,17 +217,17 @@ fn process() -> u32 {
 }
 
 /// The process in which some thread replaces a page; 0 = none.
-static TURN: AtomicU32 = AtomicU32::new(0);
+static REPLACING: AtomicU32 = AtomicU32::new(0);
 
-struct Turn;
+struct ReplaceLock;
 
-impl Turn {
+impl ReplaceLock {
     /// Waits for the others of this process. What a fork has copied is none of them.
     fn take() -> Self {
         let me = process();
         loop {
-            let holder = TURN.load(Relaxed);
-            if holder != me && TURN.compare_exchange(holder, me, Acquire, Relaxed).is_ok() {
+            let holder = REPLACING.load(Relaxed);
+            if holder != me && REPLACING.compare_exchange(holder, me, Acquire, Relaxed).is_ok() {
                 return Self;
             }
             std::hint::spin_loop();
@@ -230,27 +235,27 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ReplaceLock {
     fn drop(&mut self) {
-        TURN.store(0, Release);
+        REPLACING.store(0, Release);
     }
 }
 
 /// Puts memory in the place of a page: with what the file has there where `from_file`, or else with
 /// the owner's copy. Async-signal-safe. Returns whether the page can be accessed now.
 #[cfg(target_os = "linux")]
-fn replace(range: &Range, page: usize, from_file: bool) -> bool {
+fn replace(mapping: &Mapping, page: usize, from_file: bool) -> bool {
     let size = page_size();
-    let _turn = Turn::take();
+    let _lock = ReplaceLock::take();
     // SAFETY: the owner is alive, for the page belongs to its mapping and was just accessed through
     // it, or is restored by it; `page` is in the mapping, and `replaced` has one entry for each.
-    let base = unsafe { &*range.replaced.load(Relaxed).add(page) };
+    let base = unsafe { &*mapping.replaced.load(Relaxed).add(page) };
     if base.load(Acquire) != 0 {
         return true;
     }
-    let copy = (range.copy.load(Relaxed) + page * size) as *const libc::c_void;
-    let target = (range.start.load(Relaxed) & !(size - 1)) + page * size;
-    let offset = range.offset.load(Relaxed) + (page * size) as u64;
+    let copy = (mapping.copy.load(Relaxed) + page * size) as *const libc::c_void;
+    let target = (mapping.start.load(Relaxed) & !(size - 1)) + page * size;
+    let offset = mapping.offset.load(Relaxed) + (page * size) as u64;
     let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_ANONYMOUS);
     // SAFETY: new mappings of one page each, filled before anything else knows them. `copy` is a
     // page of the owner's copy. The last call moves the first over a page of the owner's mapping,
@@ -263,14 +268,14 @@ fn replace(range: &Range, page: usize, from_file: bool) -> bool {
         if fresh == libc::MAP_FAILED || kept == libc::MAP_FAILED {
             return false;
         }
-        let file = range.file.load(Relaxed);
+        let file = mapping.file.load(Relaxed);
         let is_whole =
             || libc::pread(file, fresh, size, offset as libc::off_t) == size as libc::ssize_t;
         if !(from_file && is_whole()) {
             std::ptr::copy_nonoverlapping(copy.cast::<u8>(), fresh.cast::<u8>(), size);
         }
         std::ptr::copy_nonoverlapping(fresh.cast::<u8>(), kept.cast::<u8>(), size);
-        (*range.faults.load(Relaxed)).note();
+        (*mapping.faults.load(Relaxed)).note();
         let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         if libc::mremap(fresh, size, size, how, target as *mut libc::c_void) == libc::MAP_FAILED {
             return false;
@@ -281,7 +286,7 @@ fn replace(range: &Range, page: usize, from_file: bool) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn replace(_: &Range, _: usize, _: bool) -> bool {
+fn replace(_: &Mapping, _: usize, _: bool) -> bool {
     false
 }
 

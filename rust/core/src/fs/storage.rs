@@ -91,13 +91,13 @@ pub trait StorageFile: Debug + Send + Sync {
     fn file(&self) -> &File;
 }
 
-/// Between two pieces of so many bytes a write can be interrupted.
+/// Bytes of a piece. Between two pieces a write can be interrupted.
 const PIECE: usize = 8 << 20;
 
 /// Bytes that are copied at a time.
 const COPIED: usize = 1 << 20;
 
-/// Memory for a piece of so many bytes.
+/// Memory for a piece of `length` bytes.
 pub(super) fn copy_buffer(length: u64) -> io::Result<Vec<u8>> {
     let length = COPIED.min(usize::try_from(length).unwrap_or(COPIED));
     try_zeroed(length).map_err(|_| io::ErrorKind::OutOfMemory.into())

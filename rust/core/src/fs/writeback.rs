@@ -13,7 +13,7 @@ pub(super) fn begin(file: &File, offset: u64, length: u64) {
 
     let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
     // SAFETY: the call takes no pointers, and the descriptor is open as long as `file` is borrowed.
-    // Whatever the numbers, it changes neither memory nor the file's bytes.
+    // With any numbers it changes neither memory nor the file's bytes.
     unsafe {
         libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE);
     }

@@ -8,9 +8,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::clock::{monotonic, wall_micros};
 use super::counter_file::{CounterFile, Words};
 use super::layout::header;
+use crate::clock::{monotonic, wall_micros};
 use crate::fs::SharedMap;
 
 /// How often time is added.

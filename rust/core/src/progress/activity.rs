@@ -7,11 +7,11 @@
 
 use std::sync::atomic::Ordering;
 
-use super::clock::wall_micros;
 use super::counter_file::{CounterFile, Words};
 use super::layout::{header, slot};
 use super::slot::TaskSlot;
 use crate::Result;
+use crate::clock::wall_micros;
 use crate::fs::SharedMap;
 
 /// A shorter pause is nothing unusual, microseconds.
@@ -68,7 +68,7 @@ impl Activity {
 }
 
 /// Notes whether anything was updated since the last call, at `now` nanoseconds of active time.
-/// Only for who samples the shard.
+/// Called only by the sampler.
 pub(super) fn sample(counters: &CounterFile<SharedMap>, now: u64) -> Result<()> {
     let mut sum = 0;
     counters.each_slot(counters.len()?, |_, slot| {

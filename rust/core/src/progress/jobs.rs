@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::{monotonic, wall_micros};
 use super::side_files::{ById, SideFiles};
 use crate::batch_system::BatchFacts;
+use crate::clock::{monotonic, wall_micros};
 use crate::fs::{Owner, Storage};
 use crate::per_process::try_lock;
 use crate::{IoContext, Result};

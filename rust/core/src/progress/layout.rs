@@ -87,7 +87,7 @@ pub(super) mod header {
 
     /// Process and start time of who creates or declares a task at this moment; 0 = free.
     pub const LOCK: usize = 56;
-    /// The same of who writes a snapshot.
+    /// The same for the process that writes a snapshot.
     pub const SNAPSHOT_LOCK: usize = 57;
 
     /// Process and start time of each tracker that counts here; 0 = free.

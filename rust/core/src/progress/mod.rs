@@ -38,7 +38,6 @@
 mod active_time;
 mod activity;
 mod atomic_words;
-mod clock;
 mod counter_file;
 mod counter_header;
 mod definition;
@@ -71,7 +70,7 @@ mod writers;
 
 pub use reader::ProgressReader;
 pub use shared_progress::SharedProgress;
-pub use side_files::MAX_METADATA;
+pub use side_files::MAX_TASK_METADATA;
 pub use status::Status;
 pub use task_definition::TaskDefinition;
 pub use tracker::{Task, Tracker, TrackerOptions};

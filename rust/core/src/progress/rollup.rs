@@ -155,7 +155,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in a tree, no task and no root ever goes back or beyond its total.
+        /// No task and no root of a tree ever goes back or beyond its total.
         #[test]
         fn shown_amounts_never_go_back((tree, steps) in histories()) {
             let mut nodes: Vec<RollUpInput> = tree

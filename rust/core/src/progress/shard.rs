@@ -12,7 +12,7 @@ use super::counter_file::CounterFile;
 use super::known_texts::KnownTexts;
 use super::shard_state::ShardState;
 use super::snapshot::{self, Snapshot};
-use crate::fs::{FilesystemKind, OpenDirectory};
+use crate::fs::{FilesystemKind, OpenDirectory, if_there};
 use crate::{Error, IoContext, Result};
 
 /// The name of a shard: host, boot and generation.
@@ -68,7 +68,7 @@ pub(super) struct ShardReader {
     /// Whether its counters are a copy of others, in which its writers don't count.
     is_copy: bool,
     /// The last snapshot, and which file it was in.
-    saved: Option<(Stamp, Snapshot)>,
+    saved: Option<(FileVersion, Snapshot)>,
     /// The last reading, and which of its texts are those of the counters.
     last: Arc<ShardState>,
     known: Vec<KnownTexts>,
@@ -198,13 +198,10 @@ impl ShardReader {
         now: Option<&ShardState>,
     ) -> Result<Option<&Snapshot>> {
         let failed = |error| Error::io("read", path, error);
-        let file = match directory.open_file(&self.name.file(SNAPSHOT)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let stamp = Stamp::of(&file).map_err(failed)?;
-        let is_known = self.saved.as_ref().is_some_and(|(known, _)| *known == stamp);
+        let opened = directory.open_file(&self.name.file(SNAPSHOT));
+        let Some(file) = if_there(opened).map_err(failed)? else { return Ok(None) };
+        let version = FileVersion::of(&file).map_err(failed)?;
+        let is_known = self.saved.as_ref().is_some_and(|(known, _)| *known == version);
         // What a network file system tells of a file may be of an earlier one of the same name, its
         // length included: then the last one that was read is as good.
         let is_remote = kind == FilesystemKind::Network;
@@ -217,7 +214,7 @@ impl ShardReader {
                             saved.id = Arc::clone(&now.id);
                         }
                     }
-                    self.saved = Some((stamp, snapshot));
+                    self.saved = Some((version, snapshot));
                 }
                 Err(error) if !(is_remote && self.saved.is_some()) => return Err(error),
                 Err(_) => {}
@@ -230,9 +227,9 @@ impl ShardReader {
 /// What tells one published file from the next of the same name: inode, size, and the times of
 /// modification and change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp([i64; 6]);
+struct FileVersion([i64; 6]);
 
-impl Stamp {
+impl FileVersion {
     fn of(file: &File) -> std::io::Result<Self> {
         let found: Metadata = file.metadata()?;
         let modified = (found.mtime(), found.mtime_nsec());

@@ -16,8 +16,6 @@ use crate::{Error, Result, interrupt};
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// What is held longer, in memory that has replaced the file, is a copy of a lock.
 const COPIED: Duration = Duration::from_millis(500);
-/// Between two tries; longer the longer it takes.
-const PAUSE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(10));
 
 /// The lock, held until this is dropped.
 #[derive(Debug)]
@@ -50,7 +48,7 @@ impl<'a> ShardLock<'a> {
                 let (path, holder) = (counters.path().to_owned(), format!("process {process}"));
                 return Err(Error::LockTimeout { path, seconds: most.as_secs(), holder });
             }
-            interrupt::sleep((waited / 8).clamp(PAUSE.0, PAUSE.1))?;
+            interrupt::back_off(waited)?;
         }
     }
 

@@ -11,7 +11,7 @@ use super::layout::{header, slot};
 use super::pace::Pace;
 use super::position::Position;
 use super::slot::{DeclaredState, TaskSlot};
-use super::writers::{Entries, Mask, WriterMasks, Writers, entries};
+use super::writers::{Entries, WriterSet, WriterSets, Writers, entries};
 use crate::Result;
 use crate::fs::Boot;
 
@@ -36,7 +36,7 @@ pub(super) struct TaskState {
     pub pace: Option<Pace>,
     pub message: Option<(u64, Arc<str>)>,
     /// Who has it open: by number, and what is known of them.
-    pub open: Mask,
+    pub open: WriterSet,
     pub writers: Writers,
 }
 
@@ -115,9 +115,9 @@ impl ShardState {
     pub fn set_writers(&mut self, is_local: bool) {
         let is_recent = active_time::is_recent(self.last_tick_wall);
         let masks = if is_local {
-            WriterMasks::of_this_host(&self.entries, is_recent)
+            WriterSets::of_this_host(&self.entries, is_recent)
         } else {
-            WriterMasks::of_another_host(&self.entries, is_recent)
+            WriterSets::of_another_host(&self.entries, is_recent)
         };
         self.writers = masks.of_shard();
         if !self.writers.is_any() {

@@ -13,9 +13,9 @@ use std::time::{Duration, SystemTime};
 
 use super::layout::MAX_ID;
 use super::shard::open_directory;
-use crate::fs::{OpenDirectory, SealedFormat, Storage, create_dirs, publish_bytes};
+use crate::fs::{OpenDirectory, SealedFormat, Storage, create_dirs, if_there, publish_bytes};
 use crate::per_process::try_lock;
-use crate::{Error, Result, checksum};
+use crate::{Error, IoContext, Result, checksum};
 
 const FORMAT: SealedFormat = SealedFormat {
     magic: *b"pfxmeta\n",
@@ -28,7 +28,7 @@ const FORMAT: SealedFormat = SealedFormat {
 /// The folder of users' metadata.
 const NAME: &str = "metadata";
 /// The most bytes that a task may have.
-pub const MAX_METADATA: usize = 64 << 10;
+pub const MAX_TASK_METADATA: usize = 64 << 10;
 /// A directory that changed this recently may change again at the same modification time.
 const MTIME_GRANULARITY: Duration = Duration::from_secs(2);
 
@@ -61,7 +61,7 @@ struct FileCache {
 impl SideFiles {
     /// Users' metadata of tasks beside the counters in `directory`.
     pub fn new(directory: Option<&Path>) -> Self {
-        Self::in_folder(directory, NAME, MAX_METADATA, usize::MAX)
+        Self::in_folder(directory, NAME, MAX_TASK_METADATA, usize::MAX)
     }
 
     /// Values of at most `limit` bytes in the folder `name` beside the counters, of which at most
@@ -189,11 +189,9 @@ fn read(directory: &OpenDirectory, name: &str, limit: usize) -> Result<Option<(S
     let mut bytes = Vec::new();
     // One byte more than there may be, which is damage.
     let most = (32 + 1 + MAX_ID + limit + 1) as u64;
-    match directory.open_file(name).and_then(|file| file.take(most).read_to_end(&mut bytes)) {
-        Ok(_) => parse(&bytes, &path, limit).map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", &path, error)),
-    }
+    let read = directory.open_file(name).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    let read = if_there(read).context("read", &path)?;
+    read.map(|_| parse(&bytes, &path, limit)).transpose()
 }
 
 fn parse(bytes: &[u8], path: &Path, limit: usize) -> Result<(String, Vec<u8>)> {
@@ -220,11 +218,11 @@ mod tests {
             at in any::<prop::sample::Index>(), flip in 1u8..,
         ) {
             let mut bytes = encode(&id, &value);
-            prop_assert_eq!(parse(&bytes, Path::new("x"), MAX_METADATA).unwrap(), (id, value));
+            prop_assert_eq!(parse(&bytes, Path::new("x"), MAX_TASK_METADATA).unwrap(), (id, value));
             let at = at.index(bytes.len());
-            prop_assert!(parse(&bytes[..at], Path::new("x"), MAX_METADATA).is_err());
+            prop_assert!(parse(&bytes[..at], Path::new("x"), MAX_TASK_METADATA).is_err());
             bytes[at] ^= flip;
-            prop_assert!(parse(&bytes, Path::new("x"), MAX_METADATA).is_err());
+            prop_assert!(parse(&bytes, Path::new("x"), MAX_TASK_METADATA).is_err());
         }
     }
 

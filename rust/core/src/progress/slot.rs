@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::atomic_words::{AtomicWords, ReadWords, word_of};
-use super::clock::wall_micros;
 use super::definition::StoredDefinition;
 use super::layout::{MAX_ID, MAX_STEPS, slot};
 use super::message;
+use super::pace::finite;
 use super::position::{Position, offset_to};
+use crate::clock::wall_micros;
 use crate::error::ProgressDamage;
 use crate::fs::SharedMap;
 use crate::{Error, Result};
@@ -90,8 +91,7 @@ impl<'a, M: ReadWords> TaskSlot<'a, M> {
 
     /// A word as a float that is finite and not negative; damage reads as 0.
     pub fn float(&self, word: usize) -> f64 {
-        let value = f64::from_bits(self.word(word));
-        if value.is_finite() && value >= 0.0 { value } else { 0.0 }
+        finite(self.word(word))
     }
 
     /// The declared state and the version of its last change; damage reads as running.

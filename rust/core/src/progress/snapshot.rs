@@ -20,7 +20,7 @@ use super::pace::Pace;
 use super::position::Position;
 use super::shard_state::{ShardState, TaskState};
 use super::slot::DeclaredState;
-use super::writers::{Entries, Writers};
+use super::writers::{Entries, WriterSet, Writers};
 use crate::fs::{Boot, SealedFormat, Storage, publish_bytes};
 use crate::{IoContext, Result};
 
@@ -165,7 +165,7 @@ fn encode(state: &ShardState, is_alone: bool) -> Vec<u8> {
             has_rate: u64::from(task.pace.is_some()).into(),
             rate: task.pace.map_or(0.0, |pace| pace.rate).to_bits().into(),
             message_version: message_version.into(),
-            open: task.open.map(U64::new),
+            open: task.open.0.map(U64::new),
         };
         body.extend_from_slice(words.as_bytes());
         [&*task.id, &*task.name, message].iter().for_each(|text| push_text(&mut body, text));
@@ -253,7 +253,7 @@ fn parse_task(rest: &mut &[u8], index: usize) -> Option<TaskState> {
         high_water,
         pace: (words.has_rate.get() == 1).then(|| Pace { rate, ..Pace::default() }),
         message: (message_version != 0).then(|| (message_version, text.into())),
-        open: words.open.map(U64::get),
+        open: WriterSet(words.open.map(U64::get)),
         writers: Writers::default(),
     })
 }
@@ -267,7 +267,6 @@ fn parse_text(rest: &mut &[u8], limit: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::writers::Mask;
     use super::*;
     use proptest::prelude::*;
 
@@ -275,7 +274,7 @@ mod tests {
         let text = "\\PC{0,40}";
         (
             (text, text, prop::option::of(0..u64::MAX - 1), prop::option::of(0..index.max(1))),
-            (any::<u64>(), any::<i64>(), any::<u64>(), any::<Mask>()),
+            (any::<u64>(), any::<i64>(), any::<u64>(), any::<[u64; WRITER_WORDS]>()),
             (0..5u64, any::<u64>(), any::<u64>(), any::<u64>(), 0.0..1e12f64),
             (prop::option::of(0.0..1e9f64), prop::option::of((1..u64::MAX, text))),
         )
@@ -295,7 +294,7 @@ mod tests {
                         high_water,
                         pace: rate.map(|rate| Pace { rate, ..Pace::default() }),
                         message: message.map(|(version, text)| (version, text.into())),
-                        open,
+                        open: WriterSet(open),
                         writers: Writers::default(),
                     }
                 },
@@ -342,7 +341,7 @@ mod tests {
             high_water: 2.5,
             pace: Some(Pace { rate: 0.5, ..Pace::default() }),
             message: Some((14, "m".into())),
-            open: [1, 0, 0, 0, 2],
+            open: WriterSet([1, 0, 0, 0, 2]),
             writers: Writers::default(),
         };
         let child = TaskState {

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::clock::{monotonic, nanoseconds};
 use super::shared_progress::SharedProgress;
 use super::task_definition::TaskDefinition;
 use super::view::Progress;
 use super::worker::{Signals, Worker};
 use crate::Result;
+use crate::clock::{monotonic, nanoseconds};
 use crate::fs::{Disk, Storage};
 use crate::per_process::try_lock;
 

@@ -10,14 +10,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::active_time::TICK;
-use super::clock::{monotonic, nanoseconds, thread_time};
 use super::shared_progress::SharedProgress;
+use crate::clock::{monotonic, nanoseconds, thread_time};
 use crate::per_process::try_lock;
 use crate::{Error, IoContext, Result, threads};
 
 /// Sampling takes at most one part in this many of one core's time.
 const MAX_SAMPLING_SHARE: u32 = 1000;
-/// But a sample is taken after so long, or a job that is at work would be taken for stalled.
+/// But a sample is taken after this long, or a job that is at work would be taken for stalled.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Nanoseconds between two errors that are logged.
 const ERROR_PAUSE: u64 = 60_000_000_000;

@@ -20,8 +20,27 @@ pub(super) const NO_WRITER: usize = usize::MAX;
 /// What writers share that found no free entry. Nobody knows when they end.
 const ANONYMOUS: usize = MAX_WRITERS - 1;
 
-/// A bit for each writer.
-pub(super) type Mask = [u64; WRITER_WORDS];
+/// Some of the writers of a shard: a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct WriterSet(pub [u64; WRITER_WORDS]);
+
+impl WriterSet {
+    /// The word that holds the bit of a writer, and that bit.
+    fn place(writer: usize) -> (usize, u64) {
+        (writer / 64, 1 << (writer % 64))
+    }
+
+    fn insert(&mut self, writer: usize) {
+        let (word, bit) = Self::place(writer);
+        self.0[word] |= bit;
+    }
+
+    fn contains(&self, writer: usize) -> bool {
+        let (word, bit) = Self::place(writer);
+        self.0[word] & bit != 0
+    }
+}
+
 /// The entries that are taken: number, and process and start time.
 pub(super) type Entries = Vec<(usize, u64)>;
 
@@ -60,44 +79,44 @@ impl Writers {
     }
 }
 
-/// Which entries of a shard belong to whom; those of processes that are gone are in none.
+/// Which entries of a shard belong to whom; those of processes that are gone are in no set.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct WriterMasks {
-    mine: Mask,
-    others: Mask,
-    unknown: Mask,
+pub(super) struct WriterSets {
+    mine: WriterSet,
+    others: WriterSet,
+    unknown: WriterSet,
 }
 
-impl WriterMasks {
+impl WriterSets {
     /// By asking this host for the processes. `is_recent` is whether any of them was active lately,
     /// for what can't be asked for.
     pub fn of_this_host(entries: &Entries, is_recent: bool) -> Self {
         let me = Owner::current().to_word();
-        let mut masks = Self::default();
+        let mut sets = Self::default();
         for &(writer, owner) in entries {
-            let mask = match owner {
-                _ if owner == me => &mut masks.mine,
-                _ if writer == ANONYMOUS && is_recent => &mut masks.unknown,
+            let set = match owner {
+                _ if owner == me => &mut sets.mine,
+                _ if writer == ANONYMOUS && is_recent => &mut sets.unknown,
                 _ if writer == ANONYMOUS => continue,
                 _ => match Owner::sight_of_word(owner) {
                     Sight::Gone => continue,
                     Sight::Unseen if !is_recent => continue,
-                    _ => &mut masks.others,
+                    _ => &mut sets.others,
                 },
             };
-            mask[writer / 64] |= 1 << (writer % 64);
+            set.insert(writer);
         }
-        masks
+        sets
     }
 
     /// Of a host whose processes can't be asked for: they live as long as their sign of life is
     /// recent.
     pub fn of_another_host(entries: &Entries, is_recent: bool) -> Self {
-        let mut masks = Self::default();
+        let mut sets = Self::default();
         for &(writer, _) in entries.iter().filter(|_| is_recent) {
-            masks.others[writer / 64] |= 1 << (writer % 64);
+            sets.others.insert(writer);
         }
-        masks
+        sets
     }
 
     /// All that have the shard open.
@@ -106,17 +125,17 @@ impl WriterMasks {
     }
 
     /// Those that have a task open.
-    pub fn of_task(&self, open: &Mask) -> Writers {
-        self.matching(|word| open[word])
+    pub fn of_task(&self, open: &WriterSet) -> Writers {
+        self.matching(|word| open.0[word])
     }
 
     fn matching(&self, bits: impl Fn(usize) -> u64) -> Writers {
         let mut writers = Writers::default();
         for word in 0..WRITER_WORDS {
             let bits = bits(word);
-            writers.mine |= self.mine[word] & bits != 0;
-            writers.others |= self.others[word] & bits != 0;
-            writers.unknown |= self.unknown[word] & bits != 0;
+            writers.mine |= self.mine.0[word] & bits != 0;
+            writers.others |= self.others.0[word] & bits != 0;
+            writers.unknown |= self.unknown.0[word] & bits != 0;
         }
         writers
     }
@@ -134,11 +153,11 @@ pub(super) fn claim(counters: &CounterFile<SharedMap>) -> Option<usize> {
 
 /// [`claim`] where nothing is free: frees the entries of processes that are gone. Hold the lock.
 pub(super) fn reclaim(counters: &CounterFile<SharedMap>) -> Result<usize> {
-    let mut gone = Mask::default();
+    let mut gone = WriterSet::default();
     for writer in 0..ANONYMOUS {
         let owner = counters.header_word(header::WRITERS + writer);
         if owner != 0 && Owner::is_word_gone(owner) {
-            gone[writer / 64] |= 1 << (writer % 64);
+            gone.insert(writer);
         }
     }
     clear(counters, &gone)?;
@@ -156,20 +175,20 @@ pub(super) fn release(counters: &CounterFile<SharedMap>, writer: usize) -> Resul
     if writer == ANONYMOUS || !is_mine {
         return Ok(());
     }
-    let mut mask = Mask::default();
-    mask[writer / 64] |= 1 << (writer % 64);
-    clear(counters, &mask)
+    let mut writers = WriterSet::default();
+    writers.insert(writer);
+    clear(counters, &writers)
 }
 
 /// Clears the bits of entries that nobody uses, then frees the entries.
-fn clear(counters: &CounterFile<SharedMap>, mask: &Mask) -> Result<()> {
+fn clear(counters: &CounterFile<SharedMap>, writers: &WriterSet) -> Result<()> {
     for index in 0..counters.len()? {
         let slot = counters.slot(index)?;
-        for (word, mask) in mask.iter().enumerate().filter(|(_, mask)| **mask != 0) {
-            slot.atomic(slot::WRITERS + word).fetch_and(!mask, Ordering::Relaxed);
+        for (word, bits) in writers.0.iter().enumerate().filter(|(_, bits)| **bits != 0) {
+            slot.atomic(slot::WRITERS + word).fetch_and(!bits, Ordering::Relaxed);
         }
     }
-    for writer in (0..ANONYMOUS).filter(|writer| mask[writer / 64] >> (writer % 64) & 1 == 1) {
+    for writer in (0..ANONYMOUS).filter(|&writer| writers.contains(writer)) {
         counters.header(header::WRITERS + writer).store(0, Ordering::Relaxed);
     }
     Ok(())
@@ -177,8 +196,8 @@ fn clear(counters: &CounterFile<SharedMap>, mask: &Mask) -> Result<()> {
 
 impl<W: Words> TaskSlot<'_, W> {
     /// Who has this task open.
-    pub fn writers(&self) -> Mask {
-        std::array::from_fn(|word| self.word(slot::WRITERS + word))
+    pub fn writers(&self) -> WriterSet {
+        WriterSet(std::array::from_fn(|word| self.word(slot::WRITERS + word)))
     }
 }
 
@@ -186,17 +205,19 @@ impl TaskSlot<'_, SharedMap> {
     /// Whether a writer has this task open.
     #[inline]
     pub fn has_writer(&self, writer: usize) -> bool {
-        writer < MAX_WRITERS && self.word(slot::WRITERS + writer / 64) >> (writer % 64) & 1 == 1
+        let (word, bit) = WriterSet::place(writer);
+        writer < MAX_WRITERS && self.word(slot::WRITERS + word) & bit != 0
     }
 
     pub fn add_writer(&self, writer: usize) {
-        self.atomic(slot::WRITERS + writer / 64).fetch_or(1 << (writer % 64), Ordering::Relaxed);
+        let (word, bit) = WriterSet::place(writer);
+        self.atomic(slot::WRITERS + word).fetch_or(bit, Ordering::Relaxed);
     }
 
     pub fn remove_writer(&self, writer: usize) {
         if writer < MAX_WRITERS {
-            let bit = 1 << (writer % 64);
-            self.atomic(slot::WRITERS + writer / 64).fetch_and(!bit, Ordering::Relaxed);
+            let (word, bit) = WriterSet::place(writer);
+            self.atomic(slot::WRITERS + word).fetch_and(!bit, Ordering::Relaxed);
         }
     }
 }

@@ -15,7 +15,7 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// The same text so many times.
+    /// The same text `count` times.
     pub fn repeated(text: &str, count: usize) -> Self {
         std::iter::repeat_n(text, count).collect()
     }

@@ -53,7 +53,7 @@ pub fn chunk_frames(frame_bytes: u64, profile: Profile) -> u64 {
 /// The blocks of rows of a chunk of `frames` frames.
 pub fn row_blocks(spec: &FieldSpec, frames: u64) -> Vec<Range<u32>> {
     let rows = spec.rows();
-    let row_bytes = row_bytes(spec);
+    let row_bytes = spec.row_bytes();
     let frames = frames.max(1);
     let most = (ROWS * FRAMES / frames).clamp(ROWS, MOST_ROWS);
     let most = (MAX_CODED / row_bytes.saturating_mul(frames).max(1)).clamp(1, most);
@@ -73,18 +73,12 @@ pub fn array_parts(spec: &ArraySpec) -> Vec<Range<u64>> {
         .collect()
 }
 
-/// Bytes of one row.
-pub fn row_bytes(spec: &FieldSpec) -> u64 {
-    let bytes = spec.item_bytes().unwrap_or(0);
-    bytes.checked_div(spec.rows()).unwrap_or(0)
-}
-
 /// The shape, for a codec, of `frames` frames of some rows of a field.
 pub fn field_block(spec: &FieldSpec, frames: u64, rows: u32) -> Block {
     Block {
         frames: frames as usize,
         rows: rows as usize,
-        row_bytes: row_bytes(spec) as usize,
+        row_bytes: spec.row_bytes() as usize,
         item_bytes: spec.dtype.item_size() as usize,
         scalar: spec.dtype.scalar(),
     }

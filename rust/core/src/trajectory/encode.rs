@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::chunking::{array_block, field_block, options, row_blocks, row_bytes};
+use super::chunking::{array_block, field_block, options, row_blocks};
 use crate::codec::{self, Block, EncodeOptions};
 use crate::container::{
     CODED_SEGMENT, Encoding, FieldSpec, MAX_CODED, MAX_RATIO, RecordHeader, Schema, Target,
@@ -128,7 +128,7 @@ fn select_rows(
     if rows.len() as u64 == spec.rows() {
         return copied(frames);
     }
-    let row = row_bytes(spec) as usize;
+    let row = spec.row_bytes() as usize;
     let selected = rows.start as usize * row..rows.end as usize * row;
     let mut bytes = reserved(frames.len() / item * selected.len())?;
     for frame in frames.chunks_exact(item) {
@@ -147,9 +147,8 @@ fn reserved(bytes: usize) -> Result<Vec<u8>> {
     reserve(bytes, "a chunk that is encoded")
 }
 
-/// Where the caller's work is interrupted, what comes out for the rest is of no use: the caller
-/// checks.
-/// Whether there is enough to encode so many bytes in so many parts.
+/// Starts the threads that encode several parts, and refuses `bytes` that there is no memory to
+/// encode.
 fn check_memory(bytes: u64, parts: usize) -> Result<()> {
     if parts > 1 {
         // What they take as they start is taken first.
@@ -158,6 +157,8 @@ fn check_memory(bytes: u64, parts: usize) -> Result<()> {
     check_limit(ENCODER_MEMORY * bytes, "encoding")
 }
 
+/// Where the caller's work is interrupted, what comes out for the rest is of no use: the caller
+/// checks.
 fn map_in_parallel<T: Sync, R: Send>(
     items: &[T],
     map: impl Fn(&T) -> Result<R> + Sync + Send,

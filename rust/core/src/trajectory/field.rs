@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::chunking::{field_block, row_bytes};
+use super::chunking::field_block;
 use super::frame_cache::{Asked, CacheSlot, FrameCache, Item};
 use super::raw::{RawChunk, copy_rows};
 use super::select::{Frames, Selection};
@@ -291,7 +291,7 @@ impl Field {
     /// A chunk that is stored as it is.
     fn raw(&self, index: usize) -> RawChunk<'_> {
         let rows = self.rows(index);
-        let frame_bytes = rows.len() * row_bytes(&self.spec) as usize;
+        let frame_bytes = rows.len() * self.spec.row_bytes() as usize;
         let keep = self.keeps_copies();
         RawChunk { chunks: &self.chunks, index, rows, frame_bytes, cache: &self.cache, keep }
     }
@@ -396,7 +396,7 @@ impl Field {
         out: &mut [u8],
     ) -> Result<()> {
         let (index, rows) = (block.index, self.rows(block.index));
-        let row_bytes = row_bytes(&self.spec) as usize;
+        let row_bytes = self.spec.row_bytes() as usize;
         let block_frame = rows.len() * row_bytes;
         let frame_bytes = out.len() / offsets.len();
         let output = out.chunks_exact_mut(frame_bytes);

@@ -48,7 +48,6 @@ mod stored;
 mod topology;
 mod value_tree;
 mod verified;
-mod verify;
 mod waves;
 mod writer;
 
@@ -59,9 +58,8 @@ pub use crate::container::{
 };
 pub use frame_cache::check_variables;
 pub use read_ahead::{FrameBlock, ReadAhead};
-pub use reader::Entry;
+pub use reader::{ChunkReport, Entry, Report, saved_percent};
 pub use select::Frames;
 pub use value_tree::with_first;
-pub use verify::{ChunkReport, Report};
 pub(crate) use writer::check_reaches;
 pub use writer::{EntryWriter, RAW_BYTES};

@@ -159,7 +159,7 @@ fn spawn<E: Deref<Target = Entry> + Send + Sync + 'static>(
 ) -> Option<Receiver<Result<FrameBlock>>> {
     let (sender, ready) = sync_channel(1);
     let decode = move || match entry.content().is_remote() {
-        true => interrupt.scope(|| decode_remote(&entry, remaining, &sender)),
+        true => interrupt.scope(|| decode_remote(&*entry, remaining, &sender)),
         false => decode_all(&*entry, remaining, &sender),
     };
     let thread = threads::builder("proteinflex-ahead").and_then(|thread| thread.spawn(decode));
@@ -183,13 +183,12 @@ fn decode_all<E: Deref<Target = Entry>>(
 /// The same of an entry that is elsewhere. What is fetched ahead grows with each step, so that a
 /// caller who stops early has moved little.
 fn decode_remote<E: Deref<Target = Entry>>(
-    entry: &Arc<E>,
+    entry: &E,
     mut remaining: Remaining,
     sender: &SyncSender<Result<FrameBlock>>,
 ) {
-    let entry: &E = entry;
     let blocks = std::iter::from_fn(|| {
-        let block = Remaining { ..remaining };
+        let block = remaining;
         let (first, count) = remaining.take()?;
         let selection = Selection { frames: Frames::range(first, count), atoms: None };
         Some((block, entry.needs(block.field, selection)))

@@ -1,6 +1,7 @@
 //! Reading an entry.
 
 mod in_place;
+mod verify;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,17 +11,15 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use zerocopy::FromBytes;
 
-use super::chunking::{array_block, chunk_frames, field_block};
+use super::chunking::{array_block, chunk_frames};
 use super::field::Field;
 use super::frame_cache::check_variables;
 use super::select::{Frames, Selection};
 use super::stored::{ChunkSource, StoredChunks};
 use super::topology::decode_topology;
-use super::verify::{ChunkReport, Report};
-use super::waves::{WAVE, in_waves_if_remote};
-use crate::codec::Block;
+use super::waves::in_waves_if_remote;
 use crate::container::{
-    ALIGNMENT, ArraySpec, Chunk, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec,
+    ALIGNMENT, ArraySpec, Commit, END_BYTES, ENTRY_HEADER, Encoding, EntryHeader, FieldSpec,
     FileState, HEADER, ParsedHeader, Precision, Profile, RAW, RecordHeader, RecordHeaderBytes,
     RecordKind, Schema, TOPOLOGY, TopologyCounts, Trailer, check_preamble, checksum_of_records,
     parse_entry_header, recover, row_groups,
@@ -29,6 +28,8 @@ use crate::error::FormatError;
 use crate::fs::{Content, OpenMode, open_file};
 use crate::topology::Topology;
 use crate::{Error, IoContext, Result, interrupt, threads};
+
+pub use verify::{ChunkReport, Report};
 
 /// An entry that is open for reading. Cheap to share by `Arc`; any thread may read.
 #[derive(Debug)]
@@ -145,7 +146,7 @@ impl Entry {
             arrays,
             fields,
             tree,
-            content_id: trailer.map_or(String::new(), |end| hexadecimal(&end.content_id)),
+            content_id: trailer.map_or(String::new(), |trailer| hexadecimal(trailer.content_id)),
             source,
         })
     }
@@ -237,6 +238,11 @@ impl Entry {
     /// Bytes of the file.
     pub fn stored_bytes(&self) -> u64 {
         self.content().length()
+    }
+
+    /// How much smaller the file is than its data.
+    pub fn saved_percent(&self) -> f64 {
+        saved_percent(self.raw_bytes(), self.stored_bytes())
     }
 
     /// 32 hex digits that tell what this file holds; another content has another. Empty where the
@@ -347,62 +353,6 @@ impl Entry {
         self.source.set_skip_checksums(true);
     }
 
-    /// Reads, checks and decodes everything, also what has been checked before. Where this thread's
-    /// work is interrupted the report has gaps: the caller checks. An error where a server can't be
-    /// read.
-    pub fn verify(&self) -> Result<Report> {
-        let arrays = self.schema.arrays.iter().zip(&self.arrays).flat_map(|(spec, chunks)| {
-            let block = |chunk: &Chunk| array_block(spec, chunk.header.count);
-            to_verify(&spec.name, chunks, block)
-        });
-        let fields = self.schema.fields.iter().zip(&self.fields).flat_map(|(spec, field)| {
-            let block = |chunk: &Chunk| field_block(spec, chunk.header.count, chunk.header.rows);
-            to_verify(&spec.name, &field.chunks, block)
-        });
-        let all: Vec<_> = arrays.chain(fields).collect();
-        let skipped = self.source.set_skip_checksums(false);
-        self.arrays.iter().for_each(StoredChunks::reset_verified);
-        self.fields.iter().for_each(|field| field.chunks.reset_verified());
-        let interrupt = interrupt::current();
-        let check = |(name, chunks, index, block): &ToVerify<'_>| {
-            if interrupt.is_requested() {
-                return None;
-            }
-            let header = &chunks.all()[*index].header;
-            let (first, count) = (header.first, header.count);
-            match chunks.verify(*index, block) {
-                Ok(()) => None,
-                Err(error @ (Error::Source(_) | Error::OutOfMemory { .. })) => Some(Err(error)),
-                Err(error) => {
-                    Some(Ok(ChunkReport { name: (*name).to_owned(), first, count, error }))
-                }
-            }
-        };
-        let checked = all.len() as u64 + u64::from(self.topology.is_some());
-        let mut damaged = Vec::new();
-        // A raw chunk may be as long as the file: its segments are read one by one.
-        let needs = |(_, chunks, index, _): &ToVerify<'_>| {
-            let is_short = chunks.all()[*index].header.stored_bytes <= WAVE;
-            if is_short { chunks.locations(*index) } else { vec![] }
-        };
-        in_waves_if_remote(self.content(), all, needs, |wave| {
-            let found = threads::run(|| wave.par_iter().filter_map(check).collect::<Result<_>>());
-            damaged.extend::<Vec<_>>(found?);
-            Ok(())
-        })?;
-        if damaged.is_empty() {
-            self.source.set_skip_checksums(skipped);
-        }
-        match self.topology() {
-            Ok(_) => {}
-            Err(error @ Error::Source(_)) => return Err(error),
-            Err(error) => {
-                damaged.push(ChunkReport { name: "topology".into(), first: 0, count: 1, error });
-            }
-        }
-        Ok(Report { checked, damaged })
-    }
-
     /// Which chunks it has.
     pub(super) fn state(&self) -> FileState {
         FileState {
@@ -433,16 +383,14 @@ impl Entry {
     }
 }
 
-/// A chunk to verify: whose it is, its number, and what it decodes to.
-type ToVerify<'a> = (&'a str, &'a StoredChunks, usize, Block);
+/// The part of `raw` bytes that is saved where `stored` are. 0 where there are more, as of a few
+/// numbers: nothing was saved, and the byte numbers beside it say how much was added.
+pub fn saved_percent(raw: u64, stored: u64) -> f64 {
+    if raw == 0 { 0.0 } else { (100.0 * (1.0 - stored as f64 / raw as f64)).max(0.0) }
+}
 
-fn to_verify<'a>(
-    name: &'a str,
-    stored: &'a StoredChunks,
-    block: impl Fn(&Chunk) -> Block,
-) -> Vec<ToVerify<'a>> {
-    let chunks = stored.all().iter().enumerate();
-    chunks.map(|(index, chunk)| (name, stored, index, block(chunk))).collect()
+fn hexadecimal(content_id: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(content_id))
 }
 
 fn check_size(name: &str, expected: u64, out: &[u8]) -> Result<()> {
@@ -452,14 +400,9 @@ fn check_size(name: &str, expected: u64, out: &[u8]) -> Result<()> {
     Err(Error::argument("out", format!("{} bytes", out.len()), format!("{expected} for {name:?}")))
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
-}
-
 /// Bytes before an index that are fetched with it.
 const NEAR_INDEX: u64 = 64 * 1024;
-/// A value tree of up to so many bytes is fetched by one request.
+/// A value tree of up to this many bytes is fetched by one request.
 const MAX_NEAR: u64 = 1024 * 1024;
 const INDEX: &str = "its index";
 const TREE: &str = "its value tree";

@@ -1,6 +1,5 @@
 //! Which frames, and which atoms of them, to read.
 
-use super::chunking::row_bytes;
 use crate::container::FieldSpec;
 use crate::{Error, Result};
 
@@ -64,7 +63,7 @@ impl Selection<'_> {
             return Err(Error::argument("atoms", atom, expected));
         }
         let selected = self.atoms.map_or(rows, |atoms| atoms.len() as u64);
-        let bytes = u128::from(selected) * u128::from(row_bytes(spec));
+        let bytes = u128::from(selected) * u128::from(spec.row_bytes());
         Ok(u64::try_from(bytes * u128::from(self.frames.count)).unwrap_or(u64::MAX))
     }
 }

@@ -428,7 +428,7 @@ impl EntryWriter {
         self.state.schema == Schema::default() && self.n_frames() == 0
     }
 
-    /// Whether so many more frames make a chunk, which is encoded then.
+    /// Whether `n_frames` more make a chunk, which is encoded then.
     pub fn completes_chunk(&self, n_frames: u64) -> bool {
         self.n_buffered + n_frames >= self.chunk_frames
     }

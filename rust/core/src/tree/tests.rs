@@ -107,7 +107,7 @@ proptest! {
         prop_assert_eq!(read_all(&tree_of(&value)).unwrap(), value);
     }
 
-    /// Whatever the bytes, reading ends with a value or an error.
+    /// Reading any bytes ends with a value or an error.
     #[test]
     fn any_bytes_are_read_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = read_all(&bytes);

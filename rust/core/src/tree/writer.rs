@@ -21,8 +21,8 @@ impl TreeWriter {
         Self { bytes: vec![VERSION] }
     }
 
-    /// Makes room for so many bytes more, for which there may be no memory: a value of as many
-    /// bytes is then written without growing.
+    /// Makes room for `bytes` more, for which there may be no memory: a value of that size is then
+    /// written without growing.
     pub fn reserve(&mut self, bytes: usize) -> Result<()> {
         let needed = self.bytes.len().saturating_add(bytes);
         self.bytes.try_reserve(bytes).map_err(|_| Error::OutOfMemory {

@@ -1,5 +1,5 @@
-//! Whatever step a crash or a failing disk interrupts, a cache holds the old entry or the new one,
-//! and goes on working.
+//! After a crash or a failing disk at any step a cache holds the old entry or the new one, and goes
+//! on working.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failing step fails the test")]
 

@@ -40,7 +40,7 @@ fn create(store: &CheckpointStore, id: &str, value: u8) -> Result<()> {
     Ok(())
 }
 
-/// The value of each checkpoint in a directory. Whatever is listed must load, whole.
+/// The value of each checkpoint in a directory. All that are listed must load, whole.
 fn contents(base_dir: &Path) -> BTreeMap<String, u8> {
     let store = CheckpointStore::open(Arc::new(NoSyncDisk), base_dir, None).unwrap();
     let value_of = |listed: CheckpointInfo| {

@@ -1,5 +1,4 @@
-//! Coordinates come back whatever becomes of the molecules, and take no more than pcodec makes of
-//! them.
+//! Coordinates come back however the molecules move, and take no more than pcodec makes of them.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 

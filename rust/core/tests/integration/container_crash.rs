@@ -1,5 +1,5 @@
-//! Whatever the power cut leaves, what was flushed is there, and what is there is a beginning of
-//! what was written.
+//! After any power cut what was flushed is there, and what is there is a beginning of what was
+//! written.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failing step fails the test")]
 

@@ -13,7 +13,7 @@ use proteinflex_core::trajectory::{Entry, Frames, MAX_METADATA};
 use proteinflex_core::tree::TreeReader;
 use proteinflex_core::{Error, Result};
 
-/// The most memory that a small file may take, whatever its headers say: a few times what one chunk
+/// The most memory that a small file may take with any headers: a few times what one chunk
 /// may claim, and enough for the other tests of this process, which may run at the same
 /// time.
 const MOST_MEMORY: u64 = 192 << 20;
@@ -309,7 +309,7 @@ fn decompression_bombs_are_refused_in_little_memory() {
     let largest = 64 << 20;
     assert_refused(&coded(1, &bomb, largest, largest), r#"chunk 0 of "x""#);
     assert_refused(&coded(1, &bomb, largest + 1, largest + 1), "its size is implausible");
-    // Whatever the codec: 704 bytes can't be a quarter of a gigabyte.
+    // 704 bytes of any codec can't be a quarter of a gigabyte.
     for codec in 1..=7 {
         let file = coded(codec, &[0; 64], 256 << 20, 256 << 20);
         assert!(file.len() < 1024);
@@ -476,7 +476,7 @@ fn an_unfinished_file_that_lies_is_an_earlier_state_or_an_error() {
             Err(error) => assert_says(&error, "a commit is damaged"),
         }
     }
-    // A record whose payload is beyond the end is where the file ends, whatever it says.
+    // A record whose payload is beyond the end is where the file ends.
     for stored in [1 << 40, u64::MAX] {
         let mut forge = Forge::new();
         let sizes = (Some(stored), Some(stored));

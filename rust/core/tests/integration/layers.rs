@@ -13,9 +13,10 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
 /// What every module may use.
-const BASE: [&str; 9] = [
+const BASE: [&str; 10] = [
     "batch_system",
     "checksum",
+    "clock",
     "error",
     "interrupt",
     "memory",

@@ -16,7 +16,7 @@ use proteinflex_core::trajectory::{
 /// The most bytes that a solvated box of 50,000 atoms may take in a file.
 const MOST_BYTES_OF_A_BOX: u64 = 60_000;
 
-/// Columns of any topology of up to so many atoms.
+/// Columns of any small topology.
 fn columns() -> impl Strategy<Value = Columns> {
     let text = prop_oneof![Just(String::new()), "[A-Z]{1,4}", "\\PC{0,8}"];
     (0usize..40, 1usize..8, 1usize..4).prop_flat_map(move |(atoms, residues, chains)| {
@@ -70,7 +70,7 @@ proptest! {
         prop_assert_eq!(parsed.difference(&topology), None);
     }
 
-    /// Whatever is changed, the bytes are refused or are those of another topology.
+    /// Bytes that were changed are refused or are those of another topology.
     #[test]
     fn no_two_byte_strings_are_one_topology(
         columns in columns(), at in any::<prop::sample::Index>(), byte in any::<u8>(),

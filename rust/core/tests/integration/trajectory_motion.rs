@@ -1,5 +1,5 @@
-//! Whatever follows in a trajectory is read as it was written, chunk after chunk; and what cannot
-//! be made smaller takes what it is.
+//! Frames of any motion are read as they were written, chunk after chunk; and what cannot be made
+//! smaller takes what it is.
 
 #![expect(clippy::unwrap_used, reason = "a failing step fails the test")]
 

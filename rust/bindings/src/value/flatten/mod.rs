@@ -49,7 +49,7 @@ pub enum LeafData<'py> {
         label: Option<String>,
         /// Whether the array that was given is this one transposed.
         fortran: bool,
-        /// Keeps its memory in place, whatever the code does that the walk runs.
+        /// Keeps its memory in place while the walk runs code of the program.
         _held: Bound<'py, PyWeakrefReference>,
     },
     /// Long text.

@@ -44,7 +44,7 @@ enum Values<'py> {
     Parts(Bound<'py, PyTuple>),
 }
 
-/// From so many items on, a copy of them may find too little memory.
+/// From this many items on, a copy of them may find too little memory.
 const MANY: usize = 1 << 12;
 
 /// What a value takes in the tree beside its text or bytes.

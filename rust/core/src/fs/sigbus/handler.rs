@@ -43,9 +43,9 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     let (is_fault, address, errno) =
         unsafe { ((*info).si_code > 0, (*info).si_addr() as usize, *libc::__errno_location()) };
     let is_ours = is_fault
-        && all().find(|range| range.holds(address)).is_some_and(|range| {
-            let first = range.start.load(Acquire) & !(page_size() - 1);
-            replace(range, (address - first) / page_size(), true)
+        && all().find(|mapping| mapping.holds(address)).is_some_and(|mapping| {
+            let first = mapping.start.load(Acquire) & !(page_size() - 1);
+            replace(mapping, (address - first) / page_size(), true)
         });
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };

@@ -1,7 +1,7 @@
 //! Batches: how much memory they need, how many items fit, and which GPU runs which.
 //!
-//! Numbers in, numbers out: of the rest of the crate it calls [`crate::fs`] alone, to keep observed
-//! peaks. It knows no driver, no GPU's state and no reservation.
+//! Numbers in, numbers out: beside what everything uses it calls [`crate::fs`] alone, to keep
+//! observed peaks. It knows no driver, no GPU's state and no reservation.
 
 mod model;
 mod oom;

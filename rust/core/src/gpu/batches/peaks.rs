@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::model::BatchShape;
 use crate::fs::{
-    FileLock, LockKind, SealedFormat, Storage, create_dirs, names, open_file, publish_bytes,
-    remove_orphaned,
+    FileLock, LockKind, SealedFormat, Storage, create_dirs, if_there, names, open_file,
+    publish_bytes, remove_orphaned,
 };
 use crate::{Error, IoContext, Result};
 
@@ -92,11 +92,8 @@ impl PeakStore {
     /// A task's records, oldest first.
     pub fn read(&self, task: &str) -> Result<Vec<PeakRecord>> {
         let path = self.path(task);
-        let file = match open_file(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io("open", &path, error)),
-        };
+        let opened = if_there(open_file(&path)).context("open", &path)?;
+        let Some(file) = opened else { return Ok(Vec::new()) };
         let mut bytes = Vec::new();
         let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
         read.context("read", &path)?;
@@ -123,12 +120,7 @@ impl PeakStore {
             return Ok(());
         }
         let _lock = FileLock::acquire(&self.directory.join("lock"), LockKind::Exclusive)?;
-        match self.storage.remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", &path, error))
-            }
-            _ => Ok(()),
-        }
+        if_there(self.storage.remove_file(&path)).context("remove", &path).map(drop)
     }
 
     /// Adds a record; what was wrong with the file and where it is now, if it was damaged.

@@ -37,7 +37,7 @@ impl Environment {
         })
     }
 
-    /// Whether CUDA shows nothing, whatever GPUs there are.
+    /// Whether CUDA shows none of the GPUs that there may be.
     pub(in crate::gpu) fn hides_all(&self) -> bool {
         Mask::parse(self.visible.as_deref()).is_empty()
     }

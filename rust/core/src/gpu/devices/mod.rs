@@ -18,5 +18,5 @@ pub(super) use links::{Link, LinkTable, link_table};
 pub(super) use mps::limit as mps_limit;
 pub(super) use poller::Poller;
 pub use scan::{ComputeMode, DeviceInfo, Status};
-pub(super) use scan::{Scan, scan};
+pub(super) use scan::{MIB, Scan, scan};
 pub(super) use visible::{Mask, VISIBLE_VARIABLE};

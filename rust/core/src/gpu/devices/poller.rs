@@ -1,7 +1,7 @@
 //! The driver queried periodically in the background, for calls that only display.
 //!
 //! A thread scans the GPUs and publishes each result as one immutable value; a reader takes the
-//! latest one without a lock and without waiting, whatever the driver does meanwhile. Errors are
+//! latest one without a lock and without waiting, also while the driver hangs. Errors are
 //! published too: a reader then gets the error, as from a query of its own, and not an old scan.
 //!
 //! Nothing is decided by such a result: reservations and batches always query the driver. The

@@ -19,7 +19,8 @@ use crate::gpu::host_memory;
 pub use crate::gpu::nvml::nvml_ffi::GpuProcess;
 use crate::gpu::nvml::{self, Deadline, nvml_ffi};
 
-const MIB: u64 = 1 << 20;
+/// Bytes of a MiB.
+pub(in crate::gpu) const MIB: u64 = 1 << 20;
 
 /// A driver that reports more GPUs, or more MIG instances of one, than this is not to be believed.
 const MAX_DEVICES: u32 = 1024;

@@ -33,7 +33,7 @@ impl Mask {
         }
     }
 
-    /// Whether it shows nothing, whatever GPUs there are.
+    /// Whether it shows none of the GPUs that there may be.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::All => false,
@@ -146,7 +146,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands in the variable, it is read without a panic and shows no GPU twice.
+        /// Any text in the variable is read without a panic and shows no GPU twice.
         #[test]
         fn any_text_is_read(text in "[-+0-9a-zG,PUMI \\PC]{0,40}") {
             if let Mask::Indices(places) = Mask::parse(Some(&text)) {
@@ -155,7 +155,7 @@ mod tests {
             }
         }
 
-        /// A list of distinct numbers is read as it is, whatever blanks stand around them.
+        /// A list of distinct numbers is read as it is, with any blanks around them.
         #[test]
         fn distinct_numbers_keep_their_order(
             places in proptest::collection::hash_set(0usize..64, 1..8),

@@ -6,11 +6,10 @@ use crate::gpu::batches::{
     BatchOutcome, BatchShape, BatchSizer, CPU, MAX_BATCH, MAX_LENGTH, MemoryBudget, PeakRecord,
     PlannedBatch, VERSION, plan,
 };
+use crate::gpu::devices::MIB;
 use crate::gpu::host_memory;
 use crate::gpu::reservations::DeviceView;
 use crate::{Error, Result};
-
-const MIB: u64 = 1 << 20;
 
 impl Manager {
     /// The largest batch that fits on each of these GPUs (not on all together); without any, into

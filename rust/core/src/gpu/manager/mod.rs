@@ -14,7 +14,7 @@ use super::reservations::{
     DeviceView, HeldReservation, Registry, Reservation, Share, check_directory, device_views,
 };
 use crate::error::GpuError;
-use crate::fs::{Disk, Storage, absolute_of, path_of};
+use crate::fs::{Disk, Storage, absolute, absolute_of, path_of};
 use crate::per_process::PerProcess;
 use crate::{Error, Result};
 
@@ -47,7 +47,7 @@ impl Manager {
     pub fn new(mut settings: Settings, cuda: Box<dyn Cuda>) -> Result<Self> {
         settings.check()?;
         // The program may go to another directory before it asks for a GPU.
-        settings.state_dir = settings.state_dir.map(absolute);
+        settings.state_dir = settings.state_dir.map(|path| absolute(&path)).transpose()?;
         Ok(Self {
             settings,
             cuda,
@@ -250,7 +250,7 @@ impl Manager {
         if let Some(given) = &self.settings.state_dir {
             return Ok(Some(given.clone()));
         }
-        Ok(path_of(STATE_VARIABLE)?.map(absolute))
+        path_of(STATE_VARIABLE)?.map(|path| absolute(&path)).transpose()
     }
 
     /// Observations belong to a user and outlive the machine's restart, unlike reservations.
@@ -266,10 +266,6 @@ impl Manager {
             None => Path::new(SHARED_ROOT).join(format!("proteinflex-peaks-{user}")),
         })
     }
-}
-
-fn absolute(path: PathBuf) -> PathBuf {
-    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// Locked for an instant each time, never while the driver or the disk is asked.

@@ -1,7 +1,7 @@
 //! The NVIDIA driver: its library, the one thread that calls it, and when a call must be done.
 //!
-//! It calls nothing else of this crate but the errors, `variables` and `per_process`; which queries
-//! make sense is up to [`super::devices`].
+//! Of the rest of the crate it calls only what everything uses; which queries make sense is up to
+//! [`super::devices`].
 
 mod deadline;
 mod driver;

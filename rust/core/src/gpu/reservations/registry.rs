@@ -31,13 +31,14 @@ use super::users::{
 };
 use crate::error::GpuError;
 use crate::fs::{
-    FileLock, LockKind, Owner, Storage, StorageFile, apart, identity_of, open_file, write_all_at,
+    FileLock, LockKind, Owner, Storage, StorageFile, TEMPORARY, apart, identity_of, open_file,
+    write_all_at,
 };
 use crate::{IoContext, Result, interrupt};
 
 /// The longest file that can be a reservation.
 const MAX_FILE: u64 = 1 << 16;
-/// A waiting process that hasn't looked for so long is stopped or hangs, and is passed over.
+/// A waiting process that hasn't looked for this long is stopped or hangs, and is passed over.
 const STALE_AFTER: Duration = Duration::from_secs(10);
 const EXTENSION: &str = ".lease";
 
@@ -104,7 +105,7 @@ impl Registry {
         Ok(Self { root: root.to_owned(), storage })
     }
 
-    /// Takes the lock, waiting at most so long. Others hold it while they look at the GPUs: for
+    /// Takes the lock, waiting at most `limit`. Others hold it while they look at the GPUs: for
     /// milliseconds, or for as long as the driver takes.
     pub fn lock(&self, limit: Duration) -> Result<RegistryLock<'_>> {
         let start = Instant::now();
@@ -114,17 +115,16 @@ impl Registry {
         }
         let directory = own_directory(&self.root)?;
         let path = directory.join("lock");
-        let mut pause = Duration::from_micros(200);
         loop {
             if let Some(lock) = FileLock::try_acquire(&path, LockKind::Exclusive)? {
                 let (file_lock, unreadable) = (Some(lock), Vec::new());
                 return Ok(RegistryLock { registry: self, directory, file_lock, unreadable });
             }
-            if start.elapsed() >= limit {
+            let waited = start.elapsed();
+            if waited >= limit {
                 return Err(GpuError::RegistryLocked { path, waited: limit }.into());
             }
-            interrupt::sleep(pause)?;
-            pause = (pause * 2).min(Duration::from_millis(5));
+            interrupt::back_off(waited)?;
         }
     }
 
@@ -234,7 +234,7 @@ impl RegistryLock<'_> {
     pub fn hold(&self, mut reservation: Reservation) -> Result<HeldReservation> {
         let storage = &self.registry.storage;
         let name = Owner::current().temporary_name("gpu");
-        let name = name.trim_start_matches('.').trim_end_matches(".tmp");
+        let name = name.trim_start_matches('.').trim_end_matches(TEMPORARY);
         let path = self.directory.join(format!("{name}{EXTENSION}"));
         reservation.name = path.to_string_lossy().into_owned();
         let file = storage.create_new(&path).context("create", &path)?;
@@ -255,10 +255,8 @@ impl RegistryLock<'_> {
 
 impl Drop for RegistryLock<'_> {
     fn drop(&mut self) {
-        // Released explicitly: a child that was forked meanwhile has inherited the lock.
-        if let Some(lock) = self.file_lock.take() {
-            lock.release();
-        }
+        // Before the log: a handler of it may ask for GPUs.
+        drop(self.file_lock.take());
         warn_unreadable(&self.unreadable);
     }
 }
@@ -270,7 +268,7 @@ fn fill(file: &dyn StorageFile, path: &Path, reservation: &Reservation) -> Resul
         return Err(GpuError::ReservationNotKept { path, problem }.into());
     }
     write_all_at(file, &text, 0).context("write", path)?;
-    // Another user must be able to read it, whatever this user's umask.
+    // Another user must be able to read it, also where this user's umask forbids that.
     let permissions = std::fs::Permissions::from_mode(0o644);
     let shared = file.file().set_permissions(permissions);
     shared.context("share", path)?;

@@ -2,10 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::users::current_user;
+use crate::clock::monotonic;
 use crate::error::Holder;
 
 const FORMAT: u32 = 1;
@@ -130,11 +130,6 @@ impl Reservation {
                 .map_err(|error| format!("its text makes no sense: {error}")),
         }
     }
-}
-
-fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
 }
 
 fn namespace() -> u64 {

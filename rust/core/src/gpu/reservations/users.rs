@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::error::GpuError;
-use crate::fs::{OpenDirectory, is_not_regular, list_directory, name_of};
+use crate::fs::{OpenDirectory, is_not_regular, list_directory, metadata_if_there, name_of};
 use crate::{Error, IoContext, Result};
 
 const PREFIX: &str = "proteinflex-gpu-";
@@ -22,16 +22,13 @@ const NAMES: u32 = 16;
 /// The permission bits that let others than the owner write.
 const WRITABLE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
-/// More files than this in a user's directory are looked at no further: no user has so many jobs.
+/// Of more files than this in a user's directory the rest is not looked at: no user has that many
+/// jobs.
 pub(super) const MAX_FILES: usize = 4096;
 
 /// Refuses a directory in which others could change what this user writes. Whether it is there.
 pub(in crate::gpu) fn check_directory(root: &Path) -> Result<bool> {
-    let metadata = match std::fs::symlink_metadata(root) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(Error::io("look at", root, error)),
-    };
+    let Some(metadata) = metadata_if_there(root)? else { return Ok(false) };
     if !metadata.is_dir() {
         return Err(unsafe_directory(root, "it is no directory of its own".to_owned()));
     }
@@ -81,7 +78,8 @@ pub(super) fn own_directory(root: &Path) -> Result<PathBuf> {
     Err(unsafe_directory(root, problem))
 }
 
-/// A directory that must be readable by all, whatever the umask, and writable by its owner alone.
+/// A directory that is readable by all, also where the umask forbids that, and writable by its
+/// owner alone.
 fn make_directory(path: &Path) -> Result<()> {
     match std::fs::DirBuilder::new().mode(0o755).create(path) {
         Ok(()) => {
@@ -92,7 +90,7 @@ fn make_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// One user's directory, open, so that its files are found in it whatever becomes of its name.
+/// One user's directory, open, so that its files are found in it also where its name is taken away.
 #[derive(Debug)]
 pub(super) struct UserDirectory {
     directory: OpenDirectory,

@@ -113,8 +113,8 @@ fn device_view(
 }
 
 impl DeviceView {
-    /// MiB that are neither used nor reserved.
-    pub(in crate::gpu) fn unreserved(&self) -> u64 {
+    /// MiB that are neither used nor reserved: what a task may be given here.
+    pub fn unreserved(&self) -> u64 {
         let free = self.device.memory_free.saturating_sub(self.outstanding);
         free.min(self.limited(self.used_here.max(self.reserved_here)))
     }

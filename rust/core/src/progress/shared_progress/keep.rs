@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::{Location, SharedProgress};
+use crate::clock::{monotonic, nanoseconds};
 use crate::fs::{
     FilesystemKind, OpenDirectory, identity_of, keep_fault_handler, metadata_if_there,
 };
-use crate::progress::clock::{monotonic, nanoseconds};
 use crate::progress::layout::header;
 use crate::progress::shard::{ShardName, ShardReader, open_directory};
 use crate::progress::shard_lock::ShardLock;
@@ -224,7 +224,7 @@ fn sum(state: &ShardState) -> u64 {
         let position = task.position;
         let words =
             [position.added, position.offset as u64, position.declared, task.version, message];
-        words.into_iter().chain(task.open).for_each(&mut add);
+        words.into_iter().chain(task.open.0).for_each(&mut add);
     }
     checksum(&bytes)
 }

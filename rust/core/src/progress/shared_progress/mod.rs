@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::active_time::{self, next_version};
-use super::clock::monotonic;
 use super::counter_file::CounterFile;
 use super::index::TaskIndex;
 use super::jobs::JobStore;
@@ -34,6 +33,7 @@ use super::task_definition;
 use super::view::{self, Progress, View};
 use super::writers::{self, NO_WRITER};
 use crate::Result;
+use crate::clock::monotonic;
 use crate::fs::{Identity, SharedMap, Storage};
 use keep::Saving;
 
@@ -100,7 +100,7 @@ impl SharedProgress {
         Ok(())
     }
 
-    /// Replaces the metadata of the task in `slot`, at most [`super::MAX_METADATA`] bytes.
+    /// Replaces the metadata of the task in `slot`, at most [`super::MAX_TASK_METADATA`] bytes.
     pub fn set_metadata(&self, slot: usize, value: &[u8]) -> Result<()> {
         let id = self.id(slot)?;
         if self.is_directory_gone()? {

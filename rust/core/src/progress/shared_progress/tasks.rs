@@ -12,7 +12,7 @@ use crate::progress::layout::{header, slot};
 use crate::progress::position::Position;
 use crate::progress::shard_state::{ShardState, TaskState};
 use crate::progress::task_definition::KnownTask;
-use crate::progress::writers::{WriterMasks, entries};
+use crate::progress::writers::{WriterSets, entries};
 use crate::{Error, Result, checksum, interrupt};
 
 /// How many known tasks an error lists.
@@ -145,8 +145,7 @@ impl SharedProgress {
         let record = self.counters.slot(slot)?;
         let mut task = TaskState::default();
         task.refresh(&self.counters, &record, slot, active, &mut KnownTexts::default())?;
-        task.writers =
-            WriterMasks::of_this_host(&entries(&self.counters), true).of_task(&task.open);
+        task.writers = WriterSets::of_this_host(&entries(&self.counters), true).of_task(&task.open);
         let parent = task.parent.map(|parent| self.id(parent)).transpose()?;
         let mut known = KnownTask::of(&task, parent);
         others.iter().flat_map(|shard| &shard.tasks).filter(|other| other.id == task.id).for_each(

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::SharedProgress;
 use crate::Error;
+use crate::clock::{monotonic, wall_micros};
 use crate::fs::{Disk, FilesystemKind, Storage};
-use crate::progress::clock::{monotonic, wall_micros};
 use crate::progress::layout::{MAX_STEPS, header};
 use crate::progress::{DIRECTORY, ProgressReader, Status, TaskDefinition, snapshot};
 

@@ -14,9 +14,9 @@ use crate::trajectory::frame_cache::{Asked, CacheSlot};
 use crate::trajectory::select::{Frames, Selection};
 use crate::trajectory::waves::{WAVE, in_waves_if_remote};
 
-/// Chunks of at least so many bytes are worth a second request: they take as long as that.
+/// Chunks of at least this many bytes are worth a second request: they take as long as that.
 const IN_PARTS_FROM: u64 = 4 * 1024 * 1024;
-/// At most one in so many of their frames is read.
+/// At most one in this many of their frames is read.
 const FEW_OF: u64 = 8;
 
 impl Field {

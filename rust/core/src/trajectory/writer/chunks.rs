@@ -10,7 +10,7 @@ use crate::memory::reserve_more;
 use crate::trajectory::encode::ChunkEncoder;
 use crate::{Error, Result, interrupt};
 
-/// A partial chunk of at least one in so many of a whole one's frames costs little in size, and
+/// A partial chunk of at least this part (1/8) of a whole one's frames costs little in size, and
 /// stays.
 const LONG_ENOUGH: u64 = 8;
 

@@ -148,7 +148,7 @@ impl Noise {
 }
 
 /// How many of `tasks` made-up ones got a batch that is too large, and how many one below 90 % of
-/// the largest that fits, after so many observations, each at the size that was proposed before it.
+/// the largest that fits, after `observations` ones, each at the size that was proposed before it.
 /// Up to 40 % of the memory does not depend on the batch.
 fn proposals(tasks: usize, observations: usize, noise: Noise) -> (usize, usize) {
     let mut uniform = uniform();

@@ -2,7 +2,7 @@
 
 use super::workload::{Batch, Workload};
 
-/// Beyond so many batches the greedy assignment is close to the optimum by itself.
+/// Beyond this many batches the greedy assignment is close to the optimum by itself.
 const MAX_BATCHES: usize = 128;
 /// Each step improves the plan, and few are needed.
 const MAX_STEPS: usize = 200;

@@ -30,7 +30,7 @@ pub struct PlannedBatch {
 
 /// Into how many batches a GPU's share is split at least, in the finest plan that is compared.
 const MIN_PARTS: u128 = 8;
-/// Up to so many items the largest batch shrinks by an eighth from plan to plan, beyond by half:
+/// Up to this many items the largest batch shrinks by an eighth from plan to plan, beyond by half:
 /// many batches balance by themselves.
 const FEW_ITEMS: usize = 1_000;
 

@@ -78,7 +78,7 @@ fn a_process_gets_one_instance_of_a_cut_gpu() {
 }
 
 proptest! {
-    /// Whatever the GPUs, nothing is taken twice or beyond what is free, and a set holds the task.
+    /// Nothing is taken twice or beyond what is free, and a set holds the task.
     #[test]
     fn no_gpu_is_overfilled(
         free in proptest::collection::vec(0u64..50_000, 0..9),
