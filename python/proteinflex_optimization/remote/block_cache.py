@@ -10,9 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._arguments import instance, path_text, text, whole
+from .._arguments import instance, path_text, real, text, whole
 from .._log import get_logger
-from ..errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,16 +55,13 @@ class BlockCache:
     Raises
     ------
     InvalidArgumentError
-        `max_size` is not a positive number, or `directory` is empty or a URL.
+        `max_size` is not above 0 and below 1e9, or `directory` is empty or a URL.
     """
 
     def __init__(self, directory: StrPath, max_size: float = 10.0) -> None:
-        if not (isinstance(max_size, (int, float)) and 0 < max_size < 1e9):
-            raise InvalidArgumentError(
-                f"max_size={max_size!r} is not valid: expected a number of GB above 0 and below 1e9"
-            )
+        expected = "a number of GB above 0 and below 1e9"
+        self.max_size = real("max_size", max_size, lambda gb: 0 < gb < 1e9, expected)
         self.directory = Path(path_text("directory", directory)).absolute()
-        self.max_size = float(max_size)
         self._unscanned = float("inf")
         self._has_warned = False
 
