@@ -146,8 +146,8 @@ class TrajectoryFile:
         self._universe: Any = None
         self._opened = ExitStack()
         self._stat = _stat(self.path)
-        self._has_dt = "dt" in options
-        self._time_offset = options.get("time_offset", 0)
+        self._has_dt = options.get("dt") is not None
+        self._time_offset = options.get("time_offset") or 0
         self._velocities_are_whole = True
         with (
             warnings.catch_warnings(record=True) as caught,
@@ -159,6 +159,8 @@ class TrajectoryFile:
                 reader_class = get_reader_for(str(path), format=format_of(self.path, format))
                 self.format = name_of(reader_class)
                 refuse_unknown(options, reader_class)
+                # None stands for the default, which MDAnalysis takes for a value of some options.
+                options = {name: value for name, value in options.items() if value is not None}
                 self.findings: Findings = examine_before_opening(self.path, self.format)
                 readable = self._opened.enter_context(text_path(self._readable()))
                 self._reader = self._open(readable, reader_class, options)
