@@ -295,12 +295,11 @@ def test_however_many_ask_there_is_one_look_at_a_time(tmp_path, monkeypatch):
         began = time.monotonic()
         observer.start()
         asked = 0
-        while len(looks) < 4:
+        while len(looks) < 4 or asked <= 100:
             assert observer.boards().plain
             asked += 1
             assert time.monotonic() - began < 60
         observer.stop()
-        assert asked > 100
         assert len(looks) <= 2 + (time.monotonic() - began) / 0.2
 
 

@@ -135,13 +135,16 @@ def test_a_child_forked_while_a_chunk_is_read_does_not_wait_for_that(tmp_path):
     handler = DataHandler(tmp_path, durable=False)
     frames = np.random.default_rng(0).normal(size=(40, 30_000, 3)).astype(np.float32)
     trajectory = handler.open(handler.store_trajectory({"frames": frames}, "md"))
+    began = time.monotonic()
+    next(trajectory.iter_chunks(40))
+    took = time.monotonic() - began
     refused = 0
     for attempt in range(50):
         # A single chunk is read when it is asked for.
         chunks = trajectory.iter_chunks(40)
         reader = threading.Thread(target=next, args=(chunks,))
         reader.start()
-        time.sleep(attempt / 1000)
+        time.sleep(took * (attempt % 10) / 10)
         child = os.fork()
         if child == 0:
             signal.alarm(60)
