@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization._packed import without_suffix
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
             raise InvalidArgumentError(
                 f"FILE={str(source)!r} is not valid: it is a directory, expected a file"
             )
-    stem = re.sub(r"\.(gz|bz2|xz)$", "", sources[0].name)
+    stem = without_suffix(sources[0].name)
     kind = options.kind or _kind_of(stem, options)
     if kind == "structure":
         _refuse_what_only_trajectories_have(options)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from MDAnalysis.coordinates.base import ProtoReader
 
+from proteinflex_optimization._packed import without_suffix
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -100,8 +101,7 @@ def format_of(path: Path, format: Any) -> Any:
 
 def usual_format(path: StrPath) -> str | None:
     """Return the format of a suffix that MDAnalysis does not know."""
-    name = str(path).lower().removesuffix(".gz").removesuffix(".bz2")
-    return FORMATS_OF_SUFFIXES.get(Path(name).suffix)
+    return FORMATS_OF_SUFFIXES.get(Path(without_suffix(str(path))).suffix.lower())
 
 
 def refuse_unknown(options: dict[str, Any], reader_class: Any) -> None:
