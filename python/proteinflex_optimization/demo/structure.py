@@ -142,17 +142,17 @@ def _selected(
     say: Callable[[str], None],
 ) -> list[list[Residue]]:
     """Choose the residues to simulate, as chains of bonded residues."""
-    from .mending import counted, listed
+    from .mending import listed, tally
     from .residues import Kind, chains_of
 
     solvent = [residue for residue in residues if residue.kind in (Kind.WATER, Kind.SALT)]
     if solvent:
-        names = counted(residue.original for residue in solvent)
+        names = tally(residue.original for residue in solvent)
         say(f"structure: left out water and salt, for the solvent is implicit: {names}")
     kept = [residue for residue in residues if residue.kind not in (Kind.WATER, Kind.SALT)]
     amino_acids = [residue for residue in kept if residue.kind is Kind.AMINO_ACID]
     if not amino_acids:
-        found = counted(residue.original for residue in kept) or "only water and salt"
+        found = tally(residue.original for residue in kept) or "only water and salt"
         raise StructureError(f"{path} holds no protein: {found}")
     incomplete = [residue for residue in kept if not residue.has_backbone]
     if len(incomplete) > MOST_INCOMPLETE * len(amino_acids):
