@@ -27,11 +27,12 @@ SUFFIX = ".block"
 DIGEST = 16
 USED_AGAIN = 60.0
 """Seconds for which a use is not noted again."""
-KEPT = 0.8
+KEPT = 0.75
 """The part of the limit that eviction leaves."""
 BETWEEN_SCANS = 0.05
-"""The part of the limit that a process writes before it looks at the directory again: four that write
-at once stay below the limit."""
+"""The part of the limit that a process writes before it looks at the directory again."""
+WRITERS = 4
+"""Processes that may write at once and stay below the limit."""
 ABANDONED = 3600.0
 """Seconds after which a temporary file is one that its writer left."""
 AHEAD = 5.0
@@ -117,11 +118,11 @@ class BlockCache:
         files = sorted(self._files())
         used = sum(size for _, size, _ in files)
         # The next look is after a part of the limit was written.
-        if used <= limit * (1 - 4 * BETWEEN_SCANS):
+        if used <= limit * (1 - WRITERS * BETWEEN_SCANS):
             return
         refused = None
         for _, size, path in files:
-            if used <= KEPT * limit * (1 - BETWEEN_SCANS):
+            if used <= KEPT * limit:
                 break
             try:
                 path.unlink(missing_ok=True)
