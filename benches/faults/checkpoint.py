@@ -77,17 +77,17 @@ def damage(directory: Path) -> dict[str, Counter[str]]:
             changed = bytearray(whole)
             changed[at] ^= random.randrange(1, 256)
             file.write_bytes(changed)
-            count(flips, manager, path, file)
+            count(flips, manager, path)
             file.write_bytes(whole[:at])
-            count(cuts, manager, path, file)
+            count(cuts, manager, path)
         file.unlink()
-        count(removals, manager, path, file)
+        count(removals, manager, path)
         file.write_bytes(whole)
     manager.load_checkpoint(path)
     return {"a byte flipped": flips, "a file cut": cuts, "a file removed": removals}
 
 
-def count(found: Counter[str], manager: CheckpointManager, path: Path, file: Path) -> None:
+def count(found: Counter[str], manager: CheckpointManager, path: Path) -> None:
     """Load a damaged checkpoint and count the outcome."""
     found["tried"] += 1
     try:

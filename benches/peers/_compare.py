@@ -47,6 +47,16 @@ def medians(
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def often(times: int, call: Callable[[], object]) -> Callable[[], None]:
+    """Return a function that calls another one many times, as a job does."""
+
+    def run() -> None:
+        for _ in range(times):
+            call()
+
+    return run
+
+
 def table(title: str, columns: list[str], rows: list[list[str]]) -> str:
     """Make a Markdown table under a heading that says where and when it was measured."""
     lines = [

@@ -17,9 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _compare import medians, table
+from _compare import medians, often, table
 
 REPOSITORY = Path(__file__).parents[2]
 CALLS = 200
@@ -100,16 +98,6 @@ def with_nvidia_ml_py(library: Path | None) -> dict[str, Callable[[], Any]]:
     }
 
 
-def often(call: Callable[[], Any]) -> Callable[[], None]:
-    """Call it many times."""
-
-    def run() -> None:
-        for _ in range(CALLS):
-            call()
-
-    return run
-
-
 def main() -> None:
     """Measure and print the table."""
     with tempfile.TemporaryDirectory() as directory:
@@ -131,9 +119,9 @@ def main() -> None:
             names = [gpu["name"] for gpu in peer()]
             assert names == [gpu["name"] for gpu in found], "they read different drivers"
         contenders = {
-            "get_available_gpus(), asks the driver": often(manager.get_available_gpus),
-            "get_available_gpus() with poll_interval": often(polling.get_available_gpus),
-            **{name: often(peer) for name, peer in peers.items()},
+            "get_available_gpus(), asks the driver": often(CALLS, manager.get_available_gpus),
+            "get_available_gpus() with poll_interval": often(CALLS, polling.get_available_gpus),
+            **{name: often(CALLS, peer) for name, peer in peers.items()},
         }
         seconds = {name: time / CALLS for name, time in medians(contenders, rounds=9).items()}
         tool = shutil.which("nvidia-smi") if library is None else None

@@ -8,25 +8,14 @@ import multiprocessing
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _compare import medians, table
+from _compare import medians, often, table
 from proteinflex_optimization import ProgressTracker
 
 UPDATES = 100_000
 TASKS = 1000
-
-
-def loop(update: Callable[[], object]) -> Callable[[], None]:
-    """Call it many times, as a job does."""
-
-    def run() -> None:
-        for _ in range(UPDATES):
-            update()
-
-    return run
+loop = partial(often, UPDATES)
 
 
 def main() -> None:

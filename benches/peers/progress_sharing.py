@@ -12,10 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from _compare import medians, table
 from proteinflex_optimization import ProgressTracker

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from _compare import table
 from proteinflex_optimization import ProgressTracker

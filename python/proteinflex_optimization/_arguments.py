@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,17 @@ import numpy as np
 from ._native import expand_home
 from .errors import InvalidArgumentError, InvalidTypeError
 
-__all__ = ["callback", "flag", "instance", "iterable", "path_text", "renamed", "text", "whole"]
+__all__ = [
+    "callback",
+    "flag",
+    "instance",
+    "iterable",
+    "path_text",
+    "real",
+    "renamed",
+    "text",
+    "whole",
+]
 
 
 def path_text(name: str, value: Any) -> str:
@@ -60,6 +72,19 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     if value < least:
         raise InvalidArgumentError(f"{name}={value!r} is not valid: expected {expected}")
     return int(value)
+
+
+def real(name: str, value: Any, is_valid: Callable[[float], bool], expected: str) -> float:
+    """Return a number, which is no bool, and of which something more is true."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise _wrong(name, value, expected)
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not is_valid(found):
+        raise InvalidArgumentError(f"{name}={value!r} is not valid: expected {expected}")
+    return found
 
 
 def callback(name: str, value: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._text import PROBLEMS, age, number, one_line, size
+from ._text import PROBLEMS, age, counted, one_line, size
 from .errors import ProteinFlexError
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ MUTED = "opacity:0.65;font-size:90%"
 def cache(stats: CacheStats, newest: Sequence[EntryInfo]) -> str:
     """Show how full a cache is, and its newest entries."""
     used = f"{size(stats['used_bytes'])} of {size(stats['max_bytes'])}"
-    trajectories = number(stats["trajectories"], "trajectory", "trajectories")
-    counts = f"{number(stats['structures'], 'structure')}, {trajectories}"
+    trajectories = counted(stats["trajectories"], "trajectory", "trajectories")
+    counts = f"{counted(stats['structures'], 'structure')}, {trajectories}"
     saved = f"{stats['saved_percent']:.0f} % saved by compression"
     rows = [
         (info["data_id"], _content(info), size(info["stored_bytes"]), f"{age(info['created'])} ago")
@@ -89,7 +89,10 @@ def checkpoints(directory: str, rows: Sequence[CheckpointInfo]) -> str:
     )
     total = size(sum(row["size_bytes"] for row in rows))
     return _page(
-        "CheckpointManager", directory, _muted(f"{number(len(rows), 'checkpoint')}, {total}"), table
+        "CheckpointManager",
+        directory,
+        _muted(f"{counted(len(rows), 'checkpoint')}, {total}"),
+        table,
     )
 
 

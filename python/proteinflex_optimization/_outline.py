@@ -110,9 +110,9 @@ class Outliner:
         return Outline(tag, children=content)
 
 
-def rows(value: Any, path: str = "") -> list[ValueInfo]:
+def rows(value: Any) -> list[ValueInfo]:
     """List a value and what it holds, in its order."""
-    return list(_rows(value, path))
+    return list(_rows(value, ""))
 
 
 def _rows(value: Any, path: str) -> Iterator[ValueInfo]:

@@ -10,9 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from proteinflex_optimization._arguments import path_text
+from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization.errors import InvalidArgumentError
 
-__all__ = ["check_streams", "packer_of", "unpacked"]
+__all__ = ["check_streams", "checked_path", "packer_of", "unpacked", "without_suffix"]
+
+SUFFIXES = (".gz", ".bz2", ".xz")
 
 STREAMS: dict[bytes, Callable[[], Any]] = {
     b"\x1f\x8b\x08": partial(zlib.decompressobj, 16 + zlib.MAX_WBITS),
@@ -49,19 +53,29 @@ def unpacked(name: str, path: Path) -> Iterator[bytes]:
             ) from error
 
 
-def check_streams(name: str, path: Path) -> None:
-    """Read a compressed file to its end; others are not read.
+def without_suffix(name: str) -> str:
+    """Return the name that a file has once it is unpacked."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in SUFFIXES else name
+
+
+def checked_path(name: str, path: Any) -> str:
+    """Return a path as text; that there is nothing is not an error. A compressed file is read to its end.
 
     Raises
     ------
     InvalidArgumentError
-        The argument ``name`` is a file whose compressed data is damaged.
+        The argument ``name`` is no path, or that of a pipe, say, or of damaged compressed data.
     """
-    with path.open("rb") as file:
-        if _kind_of(file) is None:
-            return
-    for _ in unpacked(name, path):
-        pass
+    text = path_text(name, path)
+    if Path(text).exists():
+        refuse_other_than_a_file(name, Path(text))
+        with Path(text).open("rb") as file:
+            is_packed = _kind_of(file) is not None
+        if is_packed:
+            for _ in unpacked(name, Path(text)):
+                pass
+    return text
 
 
 def _kind_of(file: BinaryIO) -> Callable[[], Any] | None:

@@ -7,7 +7,17 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-__all__ = ["PROBLEMS", "age", "encodable", "id_of_job", "one_line", "printable", "shown", "size"]
+__all__ = [
+    "PROBLEMS",
+    "age",
+    "counted",
+    "encodable",
+    "id_of_job",
+    "one_line",
+    "printable",
+    "shown",
+    "size",
+]
 
 PROBLEMS = {
     "damaged": "damaged",
@@ -57,7 +67,7 @@ def id_of_job(batch: Mapping[str, Any]) -> str:
     return f"{batch['array_job_id']}_{batch['array_index']}"
 
 
-def number(count: int, singular: str, plural: str | None = None) -> str:
+def counted(count: int, singular: str, plural: str | None = None) -> str:
     """Return how many there are of something, as ``1 file`` and ``2 files``."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 

@@ -269,7 +269,7 @@ def _rest(data: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def _console(stream: TextIO) -> Console | None:
+def console_for(stream: TextIO) -> Console | None:
     """Make a console for bars, or None where plain lines are to be written."""
     try:
         from rich.console import Console
@@ -325,7 +325,7 @@ class Display:
         """Start the thread, where there is something to show it on."""
         if self._stream is None:
             return
-        console = _console(self._stream)
+        console = console_for(self._stream)
         run: Callable[[], None]
         if console is None:
             run = self._lines

@@ -99,6 +99,4 @@ class InternalError(ProteinFlexError):
 class UnknownTaskError(ProteinFlexError, KeyError):
     """A task that nobody declared; the message lists the known ones."""
 
-    def __str__(self) -> str:
-        """Show the message as it is; `KeyError` would show its repr."""
-        return Exception.__str__(self)
+    __str__ = CacheKeyError.__str__

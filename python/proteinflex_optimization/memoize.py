@@ -9,12 +9,11 @@ import re
 import sys
 import types
 from collections.abc import Iterable
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, SupportsIndex, TypeVar, cast
 
 import numpy as np
 
-from ._arguments import iterable, text
+from ._arguments import iterable, real, text
 from ._classes import module_of
 from ._fingerprint import Paths, enclosed, fingerprint, of_enclosed, of_function
 from .errors import InvalidArgumentError, InvalidTypeError
@@ -230,10 +229,7 @@ def checked_options(
     ignored = frozenset(text("ignore", name) for name in names)
     if timeout is not None:
         expected = "a number of seconds, 0 or more, or None"
-        if isinstance(timeout, bool) or not isinstance(timeout, Real):
-            raise InvalidTypeError(f"timeout={timeout!r}: expected {expected}")
-        if not timeout >= 0:
-            raise InvalidArgumentError(f"timeout={timeout!r} is not valid: expected {expected}")
+        timeout = real("timeout", timeout, lambda seconds: seconds >= 0, expected)
     return kind, ignored, paths, timeout
 
 

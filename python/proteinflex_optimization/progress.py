@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proteinflex_optimization import _native
-from proteinflex_optimization._arguments import flag, text, whole
+from proteinflex_optimization._arguments import flag, renamed, text, whole
 from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._checkpoint_hook import CheckpointHook, Manager, Stop
 from proteinflex_optimization._log import get_logger
@@ -339,11 +339,8 @@ def track(
     flag("display", display)
     text("name", name)
     tracker = ProgressTracker(None, checkpoint_dir)
-    try:
+    with renamed("task_id", "name"):
         items = tracker.track(iterable, name, None, total_steps)
-    except InvalidArgumentError as error:
-        # It is called `name` here.
-        raise type(error)(str(error).replace("task_id=", "name=", 1)) from None
     return Tracked(_tracked(tracker, items, display), items.task, items._n_items)
 
 

@@ -15,9 +15,10 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from . import _batch_system
+from ._arguments import real
 from ._log import get_logger
 from ._signals import caught_signals, signal_numbers
-from .errors import InvalidArgumentError, InvalidTypeError
+from .errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -381,14 +382,5 @@ def _now() -> float:
 
 
 def _seconds(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidTypeError(f"{name}={value!r}: expected a number of seconds")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        seconds = math.inf
-    if not 0 <= seconds < math.inf:
-        raise InvalidArgumentError(
-            f"{name}={value!r}: expected a finite number of seconds, from 0 on"
-        )
-    return seconds
+    expected = "a finite number of seconds, 0 or more"
+    return real(name, value, lambda seconds: 0 <= seconds < math.inf, expected)

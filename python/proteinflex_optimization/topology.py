@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _native
 from ._integrations import Name, integration
+from ._packed import without_suffix
 from ._topology_columns import (
     DEUTERIUM,
     ORDER_STEP,
@@ -373,8 +374,6 @@ STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mcif", ".mmcif", ".pdbx", ".json
 MMCIF = re.compile(rb"(?:\s|#[^\r\n]*)*data_", re.IGNORECASE)
 """How files in this format begin."""
 
-PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
-
 
 def of_structure_file(path: StrPath) -> Topology | None:
     """Return the topology of a PDB or mmCIF file, of all alternative locations; None of others."""
@@ -389,9 +388,7 @@ def of_structure_file(path: StrPath) -> Topology | None:
 def _converter(source: Any) -> tuple[Name, str]:
     """Return which integration has the function that makes a topology of an object."""
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        name = path.stem if path.suffix.lower() in PACKED_SUFFIXES else path.name
-        if Path(name).suffix.lower() in STRUCTURE_SUFFIXES:
+        if Path(without_suffix(Path(source).name)).suffix.lower() in STRUCTURE_SUFFIXES:
             return ("structures", "topology_of")
         return ("mdanalysis", "topology_of_file")
     for kind in type(source).__mro__:

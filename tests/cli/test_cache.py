@@ -9,6 +9,7 @@ import pytest
 from proteinflex_optimization import DataHandler, create_trajectory
 from proteinflex_optimization.cli import main
 from proteinflex_optimization.cli.transfer import ProgressLine
+from proteinflex_optimization.topology import STRUCTURE_SUFFIXES
 
 
 @pytest.fixture
@@ -257,6 +258,23 @@ def test_import_stores_structure_files_as_structures(handler, capsys):
     assert handler.load_data(result["key"])["positions"].shape == (1431, 3)
     assert flexopt(handler, "import", PDB_icodes, "--kind", "structure") == 2
     assert flexopt(handler, "import", PDB_icodes, "--force") == 0
+
+
+@pytest.mark.parametrize("suffix", STRUCTURE_SUFFIXES)
+def test_import_takes_each_suffix_of_structures_for_one(handler, tmp_path, capsys, suffix):
+    gemmi = pytest.importorskip("gemmi")
+    structure = gemmi.read_pdb_string(
+        "ATOM      1  CA  ALA A   1       1.000   2.000   3.000  1.00  0.00           C\nEND\n"
+    )
+    structure.setup_entities()
+    document = structure.make_mmcif_document()
+    text = document.as_json(mmjson=True) if suffix == ".json" else document.as_string()
+    if suffix in (".pdb", ".ent"):
+        text = structure.make_pdb_string()
+    path = tmp_path / f"protein{suffix}"
+    path.write_text(text)
+    assert flexopt(handler, "import", str(path), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "structure"
 
 
 def test_progress_is_drawn_on_a_terminal_and_cleared(capsys, monkeypatch):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from proteinflex_optimization import ProgressTracker
 from proteinflex_optimization.cli import boards, main, queued
+from waiting import until
 
 JOB = """
 import os, sys, time
@@ -182,10 +183,7 @@ def test_a_job_that_hangs_is_stalled_and_no_failure(tmp_path, capsys):
     process = job(tmp_path / "b", "live")
     try:
         (counters,) = (tmp_path / "b" / ".progress").glob("counters-*")
-        until = time.monotonic() + 60
-        while counters.read_bytes()[8 * UPDATED :][:8] == bytes(8):
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        until(lambda: counters.read_bytes()[8 * UPDATED :][:8] != bytes(8))
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         with counters.open("r+b") as file:

@@ -8,14 +8,14 @@ early, and the shortest time limit is a minute: that is what these tests wait fo
 import json
 import subprocess
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gpu.conftest import Machine, gpu, stub_library  # noqa: F401, a fixture
-from mounts.conftest import AS_ANOTHER_HOST, mounted, wait_until  # noqa: F401, a fixture
+from mounts.conftest import AS_ANOTHER_HOST, mounted  # noqa: F401, a fixture
 from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
+from waiting import until
 
 from .conftest import FLEXOPT, PYTHON, quoted
 
@@ -144,10 +144,12 @@ def test_an_array_shares_a_cache_a_board_and_gpus(
     job = cluster.submit(
         tmp_path, f"{exports}\nexec {command}", f"--array=0-{TASKS - 1}%4", "--time=5"
     )
-    deadline = time.monotonic() + 200
-    while cluster.run("squeue", "--noheader", "--jobs", job).strip():
-        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-        time.sleep(0.5)
+    until(
+        lambda: not cluster.run("squeue", "--noheader", "--jobs", job).strip(),
+        200,
+        pause=0.5,
+        said=(tmp_path / "log").read_text,
+    )
     log = (tmp_path / "log").read_text()
     # Locks reach no other mount, where two may compute it.
     assert 1 <= log.count("computed") <= (1 if filesystem == "local" else 2), log
@@ -190,10 +192,8 @@ exec {quoted(*prefix)} {demo(again, SHORT)}"""
     job = cluster.submit(
         tmp_path, script, "--partition=preemptible", "--cpus-per-task=5", "--time=10"
     )
-    deadline = time.monotonic() + 120
-    while not list(output.glob("*/checkpoints/dynamics-step-*")):
-        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-        time.sleep(0.05)
+    saved = "*/checkpoints/dynamics-step-*"
+    until(lambda: list(output.glob(saved)), said=(tmp_path / "log").read_text)
     urgent = tmp_path / "urgent"
     urgent.mkdir()
     more = cluster.submit(urgent, "sleep 3", "--partition=urgent", "--cpus-per-task=5", "--time=1")
@@ -204,7 +204,7 @@ exec {quoted(*prefix)} {demo(again, SHORT)}"""
     assert "PREEMPTION" in log
     assert "(SIGTERM); the same command goes on from there" in log
     assert "resuming from the checkpoint at step" in log
-    wait_until(lambda: list(output.glob("*/summary.json")))
+    until(lambda: list(output.glob("*/summary.json")))
     check(output, SHORT)
     assert batch_of_checkpoints(output)[-1] == (job, 1)
     if filesystem == "sshfs":
@@ -258,10 +258,12 @@ def test_dask_s_workers_that_are_jobs_compute_the_rmsf(cluster, limited, tmp_pat
 @pytest.mark.parametrize(("name", "reason"), [("walltime", "walltime"), ("signal", "SIGUSR1")])
 def test_a_job_that_reaches_its_time_limit_is_requeued_and_finishes(cluster, limited, name, reason):
     directory, job = limited[name]
-    deadline = time.monotonic() + 200
-    while int(cluster.show(job)["Restarts"]) == 0:
-        assert time.monotonic() < deadline, (directory / "log").read_text()
-        time.sleep(0.5)
+    until(
+        lambda: int(cluster.show(job)["Restarts"]),
+        200,
+        pause=0.5,
+        said=(directory / "log").read_text,
+    )
     # A minute for the first time, then as long as it takes; a job that runs already notices that.
     cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=10")
     found = cluster.wait(job)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from proteinflex_optimization import DataHandler
 from proteinflex_optimization.errors import CorruptDataError, InvalidArgumentError
+from waiting import until
 
 FRAMES = np.random.default_rng(0).normal(size=(500, 300, 3)).astype(np.float32)
 
@@ -31,13 +32,6 @@ def threads():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             names.append(file.read_text())
     return sum(name.startswith("proteinflex-ahe") for name in names)
-
-
-def soon(condition):
-    until = time.monotonic() + 60
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.01)
-    return condition()
 
 
 @pytest.mark.parametrize("size", [None, 1, 7, 64, 499, 500, 10_000])
@@ -66,12 +60,12 @@ def test_wrong_arguments_are_named(trajectory):
 def test_the_thread_ends_when_the_iterator_is_dropped(trajectory):
     chunks = trajectory.iter_chunks(10)
     next(chunks)
-    assert soon(lambda: threads() == 1)
+    until(lambda: threads() == 1)
     del chunks
-    assert soon(lambda: threads() == 0)
+    until(lambda: threads() == 0)
     for _ in trajectory:
         break
-    assert soon(lambda: threads() == 0)
+    until(lambda: threads() == 0)
 
 
 def test_damage_surfaces_after_the_frames_before_it(tmp_path):
@@ -135,13 +129,16 @@ def test_a_child_forked_while_a_chunk_is_read_does_not_wait_for_that(tmp_path):
     handler = DataHandler(tmp_path, durable=False)
     frames = np.random.default_rng(0).normal(size=(40, 30_000, 3)).astype(np.float32)
     trajectory = handler.open(handler.store_trajectory({"frames": frames}, "md"))
+    began = time.monotonic()
+    next(trajectory.iter_chunks(40))
+    took = time.monotonic() - began
     refused = 0
     for attempt in range(50):
         # A single chunk is read when it is asked for.
         chunks = trajectory.iter_chunks(40)
         reader = threading.Thread(target=next, args=(chunks,))
         reader.start()
-        time.sleep(attempt / 1000)
+        time.sleep(took * (attempt % 10) / 10)
         child = os.fork()
         if child == 0:
             signal.alarm(60)
@@ -168,7 +165,7 @@ def test_it_is_never_more_than_two_chunks_ahead(tmp_path):
     frames = (np.zeros((4, n_atoms, 3), np.float32) for _ in range(25))
     chunks = handler.open(handler.store_trajectory({"frames": frames}, "large")).iter_chunks(4)
     next(chunks)
-    assert soon(lambda: threads() == 1)
+    until(lambda: threads() == 1)
     before = handler.get_cache_stats()["memory"]["resident_bytes"]
     time.sleep(0.5)
     grown = handler.get_cache_stats()["memory"]["resident_bytes"] - before

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from proteinflex_optimization import DataHandler
+from waiting import until
 
 FLEXOPT = [sys.executable, "-m", "proteinflex_optimization"]
 SHORT = ["--steps", "600", "--frame-interval", "20", "--checkpoint-interval", "100"]
@@ -52,11 +52,9 @@ def stop_half_way(output, number):
         text=True,
     )
     try:
-        deadline = time.monotonic() + 120
-        while not list(output.glob("*/checkpoints/dynamics-step-000000300")):
-            assert job.poll() is None, job.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        saved = "*/checkpoints/dynamics-step-000000300"
+        until(lambda: job.poll() is not None or list(output.glob(saved)))
+        assert job.poll() is None, job.stdout.read()
         os.kill(job.pid, number)
         text, _ = job.communicate(timeout=60)
     finally:

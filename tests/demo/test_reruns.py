@@ -15,6 +15,7 @@ import pytest
 from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
 from proteinflex_optimization.demo import stopping
 from proteinflex_optimization.demo.stopping import InterruptedRunError, StagedStop
+from waiting import until
 
 PATIENT = """
 import sys
@@ -51,11 +52,8 @@ class Run:
         self.job.communicate()
 
     def wait_for(self, condition):
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert self.job.poll() is None, self.job.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: self.job.poll() is not None or condition())
+        assert self.job.poll() is None, self.job.stdout.read()
 
     def end(self, number=None):
         if number is not None:

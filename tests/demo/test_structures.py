@@ -60,6 +60,15 @@ def test_water_and_salt_are_left_out_and_counted():
     assert "left out water and salt, for the solvent is implicit: 2 Cl, 2761 HOH" in said[0]
 
 
+@pytest.mark.parametrize("name", ["OPC3", "SWM4", "TP3M"])
+def test_water_is_left_out_whatever_a_force_field_calls_it(load, name):
+    water = f"HETATM 9999  O   {name:<4}W   1      90.000  90.000  90.000  1.00  0.00           O"
+    lines = [line for line in villin_lines() if line[17:20] != " Cl"]
+    protein, said = load([*lines, water])
+    assert protein.topology.getNumAtoms() == 582
+    assert f"1 {name}" in said
+
+
 def test_hydrogens_heavy_atoms_and_the_terminal_oxygen_are_added(load):
     lines = [
         line

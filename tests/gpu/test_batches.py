@@ -1,6 +1,7 @@
 """Batch sizes: learned from what was observed, kept between runs, never 0."""
 
 import builtins
+import contextlib
 import os
 
 import pytest
@@ -359,6 +360,48 @@ def test_measuring_on_the_cpu_remembers_the_growth(one_gpu):
         raise ValueError("no")
     for one in (manager, GPUManager(much)):
         assert one.get_optimal_batch_size("work", []) >= 4
+
+
+class Noting(GPUManager):
+    """Notes with which chunk it is asked for a batch, and told of one."""
+
+    def __init__(self, required_memory):
+        super().__init__(required_memory)
+        self.chunks = []
+
+    def get_optimal_batch_size(self, *_, chunk, **__):
+        self.chunks.append(chunk)
+        return 2
+
+    def observe(self, *_, chunk, **__):
+        self.chunks.append(chunk)
+
+    observe_out_of_memory = observe
+
+
+@pytest.mark.parametrize("holds", [0, 1, 2])
+def test_a_chunk_is_told_wherever_a_batch_is_tried(one_gpu, holds):
+    manager = Noting({"work": 1000})
+    library = Library(holds, MemoryError("no more"))
+    with contextlib.suppress(InsufficientGPUMemoryError):
+        manager.run_with_oom_backoff(library, "work", [0], length=100, chunk=16)
+    assert manager.chunks == [16] * (1 + 2 - holds)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_chunk_is_told_wherever_a_batch_is_measured(one_gpu, fails):
+    manager = Noting({"work": 10**8})
+
+    def work():
+        with manager.measure("work", 2, 100, chunk=16, gpu_indices=[]):
+            block = bytearray(200 << 20)
+            block[::4096] = b"x" * len(block[::4096])
+            if fails:
+                raise MemoryError
+
+    with pytest.raises(MemoryError) if fails else contextlib.nullcontext():
+        work()
+    assert manager.chunks == [16]
 
 
 def test_arguments_are_checked(one_gpu):

@@ -2,10 +2,10 @@
 
 import contextlib
 import os
-import time
 
 import pytest
 from proteinflex_optimization import GPUManager, InsufficientGPUMemoryError
+from waiting import until
 
 
 def test_memory_in_use_is_not_counted_twice(machine):
@@ -101,7 +101,5 @@ os._exit(0)
     other.release_gpus()
     machine.write(machine.gpu(0, total=10000))
     process.communicate("end\n", timeout=60)
-    deadline = time.monotonic() + 60
-    while manager.reservations() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: not manager.reservations())
     assert manager.allocate_gpus("work") == [0]

@@ -9,13 +9,7 @@ from pathlib import Path
 
 import pytest
 from proteinflex_optimization import GPUError, GPUManager, InvalidArgumentError
-
-
-def until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from waiting import until
 
 
 def poller_threads():

@@ -18,6 +18,7 @@ from proteinflex_optimization import (
     InvalidArgumentError,
     UnknownTaskError,
 )
+from waiting import until
 
 CONTENDER = """
 import sys
@@ -248,10 +249,7 @@ def one_more_lease(machine):
 
     before = leases()
     yield
-    deadline = time.monotonic() + 60
-    while leases() <= before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not leases() <= before)
 
 
 def waits(machine, task_mb=16000):

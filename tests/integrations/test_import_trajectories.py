@@ -176,6 +176,15 @@ def test_the_time_step_that_mdtraj_writes_into_a_dcd_is_none(handler, tmp_path, 
     np.testing.assert_allclose(found.time, [0, 0.001, 0.002])
 
 
+def test_an_option_that_is_none_is_as_if_it_was_not_given(handler, tmp_path):
+    path = write_xtc(tmp_path / "run.xtc", [5, 7])
+    options = dict.fromkeys(("dt", "time_offset", "n_atoms", "transformations", "refresh_offsets"))
+    key = handler.import_trajectory(None, path, "x", **options)
+    assert handler.open(key).time.tolist() == [5, 7]
+    with pytest.raises(InvalidArgumentError, match="precison=None"):
+        handler.import_trajectory(None, path, "x", precison=None)
+
+
 def test_an_option_of_no_effect_is_refused(handler, tmp_path):
     path = write_xtc(tmp_path / "run.xtc", [0, 1])
     with pytest.raises(InvalidArgumentError, match=r"precison=0.1 .*XTCReader .*refresh_offsets"):

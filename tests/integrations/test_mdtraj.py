@@ -157,6 +157,37 @@ def file(tmp_path):
     return tmp_path / "run.fxt", theirs
 
 
+@pytest.mark.parametrize(
+    ("option", "has_effect"),
+    [
+        ({"metadata": {"run": 7}}, lambda found: found.metadata == {"run": 7}),
+        ({"precision": 0.01}, lambda found: found._info()["precision"] == {"frames": 0.01}),
+        ({"profile": "archive"}, lambda found: found._info()["stored_bytes"] < 10_000),
+    ],
+)
+def test_options_of_what_is_made_of_mdtrajs_trajectories_have_their_effect(
+    file, handler, option, has_effect
+):
+    path, theirs = file
+    parts = [theirs] * 12
+    for options in ({}, option):
+        # What a profile is for.
+        given = {"precision": 0.01} | options if "profile" in option else options
+        save_mdtraj(path, parts, overwrite=True, **given)
+        key = store_mdtraj(handler, parts, "md", **given)
+        for found in (open_trajectory(path), handler.open(key)):
+            assert has_effect(found) == bool(options)
+
+
+def test_a_file_of_mdtrajs_trajectory_is_replaced_where_that_is_asked_for(file):
+    path, theirs = file
+    with pytest.raises(InvalidArgumentError, match="there already"):
+        save_mdtraj(path, theirs[:3])
+    assert len(open_trajectory(path)) == len(theirs)
+    save_mdtraj(path, theirs[:3], overwrite=True)
+    assert len(open_trajectory(path)) == 3
+
+
 def assert_same(ours, theirs):
     assert ours.n_frames == theirs.n_frames
     # From nm to Å and back, each rounded to single precision.

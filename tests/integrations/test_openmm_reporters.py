@@ -5,8 +5,6 @@ import itertools
 import resource
 import shutil
 import sys
-import threading
-import time
 
 import numpy as np
 import openmm
@@ -257,40 +255,37 @@ class StopRequestedError(Exception):
 
 
 class Stop:
-    """A request to stop after some seconds."""
+    """A request to stop from some step on."""
 
-    def __init__(self, seconds):
-        self.requested_at = None
-        self._timer = threading.Timer(seconds, self._request)
-        self._timer.start()
-
-    def _request(self):
-        # Of the processor's time: a busy machine takes longer.
-        self.requested_at = time.process_time()
+    def __init__(self, run, step):
+        self._run, self._step = run, step
 
     @property
     def requested(self):
-        return self.requested_at is not None
+        return self._run.currentStep >= self._step
 
     def check(self):
         if self.requested:
             raise StopRequestedError
 
 
-def test_a_request_to_stop_is_obeyed_within_a_second_and_goes_on(tmp_path, handler, manager):
+def test_a_request_to_stop_is_obeyed_within_a_second_and_goes_on(
+    tmp_path, handler, manager, monkeypatch
+):
     tracker = ProgressTracker(checkpoint_dir=tmp_path / "board")
     run = simulation()
-    stop = Stop(0.5)
+    monkeypatch.setattr(pace, "time", Clock(run))
+    stop = Stop(run, 223)
     frames = frames_in(handler)
     run.reporters += [
         CheckpointReporter(manager, 10**9, stop=stop),
         ProgressReporter(tracker, 10**9),
         frames,
     ]
-    # An end, if it were not obeyed.
     with pytest.raises(StopRequestedError), frames:
-        run.step(500_000)
-    assert time.process_time() - stop.requested_at < 2
+        run.step(1000)
+    # A second has 50 steps.
+    assert 223 <= run.currentStep < 273
     (row,) = manager.list_checkpoints()
     again = load_latest(manager)
     step = again.currentStep
@@ -306,9 +301,8 @@ def test_a_request_to_stop_is_obeyed_within_a_second_and_goes_on(tmp_path, handl
 
 
 def test_looking_for_a_request_changes_nothing(handler, manager, whole):
-    stop = Stop(1000)
-    stop._timer.cancel()
     run = simulation()
+    stop = Stop(run, 1000)
     with frames_in(handler, enforce_periodic_box=False) as frames:
         run.reporters += [frames, CheckpointReporter(manager, CHECKPOINTS, stop=stop)]
         run.step(TOTAL)

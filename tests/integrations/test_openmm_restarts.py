@@ -377,6 +377,17 @@ def test_properties_of_the_platform_can_be_given():
         load_run(save_run(run), platform="Abacus")
 
 
+@pytest.mark.parametrize("properties", [None, {"Threads": "1"}])
+def test_the_newest_checkpoint_goes_on_where_it_is_asked_to(manager, properties):
+    manager.create_checkpoint("one", {"md": save_run(simulation())})
+    with pytest.warns(PortableStateWarning):
+        again = load_latest(manager, platform="CPU", properties=properties)
+    platform = again.context.getPlatform()
+    assert platform.getName() == "CPU"
+    if properties:
+        assert platform.getPropertyValue(again.context, "Threads") == "1"
+
+
 def return_nothing(state):
     return 0.0, np.zeros((27, 3))
 

@@ -412,7 +412,7 @@ def test_the_command_line_tells_and_keeps_topologies(handler, tmp_path, capsys):
     assert main(["cache", "import", DCD, *arguments]) == 0
     capsys.readouterr()
     assert main(["cache", "info", "md", "--dir", directory]) == 0
-    assert "topology  3341 atoms, 214 residues, 1 chain\n" in capsys.readouterr().out
+    assert "topology  3,341 atoms, 214 residues, 1 chain\n" in capsys.readouterr().out
     assert main(["cache", "info", "md", "--json", "--dir", directory]) == 0
     info = json.loads(capsys.readouterr().out)
     assert (info["has_topology"], info["n_residues"], info["n_chains"]) == (True, 214, 1)

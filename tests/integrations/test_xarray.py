@@ -133,7 +133,7 @@ def test_a_dataset_comes_back_from_a_file(trajectory, tmp_path, format):
 
 
 def test_names_of_dimensions_are_free_for_fields_and_what_is_left_out_is_logged(tmp_path, caplog):
-    metadata = {"run": "A7", "loss": np.float32(1), "shape": (1, 2), "x": b"a"}
+    metadata = {"run": "A7", "loss": np.float32(1), "shape": (1, 2), "x": b"a", "charges": {1: 2}}
     with create_trajectory(tmp_path / "run.fxt", metadata) as writer:
         writer.append(FRAMES, positions=FRAMES, atom=FIELDS["charge"], box=np.ones((40, 6)))
     with caplog.at_level(logging.WARNING):
@@ -142,7 +142,7 @@ def test_names_of_dimensions_are_free_for_fields_and_what_is_left_out_is_logged(
     assert "time" not in dataset.coords
     assert list(dataset.box_parameter.values) == ["a", "b", "c", "alpha", "beta", "gamma"]
     assert json.loads(dataset.attrs["metadata"]) == {"run": "A7", "shape": [1, 2]}
-    assert "left out of metadata: loss, x" in caplog.text
+    assert "left out of metadata: loss, x, charges" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore")

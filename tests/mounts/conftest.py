@@ -10,23 +10,15 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 AS_ANOTHER_HOST = ("unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 IMAGE_BYTES = {"xfs": 320 << 20, "btrfs": 128 << 20}
 FILESYSTEMS = ("sshfs", "bindfs", "fuse-overlayfs", "xfs", "btrfs")
-
-
-def wait_until(condition, seconds=30):
-    """Wait for what another host sees late."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @dataclass
@@ -38,8 +30,6 @@ class Shared:
     there: Path
     is_another_host: bool
     """Whether the second process is one that the first one can't see, under another host's name."""
-
-    wait_until = staticmethod(wait_until)
 
     def start(self, script, *arguments, second=False):
         """Start a Python script that gets the path, and whether it is the second process."""
@@ -89,14 +79,14 @@ def shared(request, mounted, tmp_path):
     here, there = mounted(request.param)
     name = tmp_path.name
     (here / name).mkdir()
-    wait_until((there / name).is_dir)
+    until((there / name).is_dir)
     return Shared(request.param, here / name, there / name, request.param == "sshfs")
 
 
 def _mount(stack, point, *command):
     point.mkdir()
     run(*command, point)
-    wait_until(point.is_mount, 10)
+    until(point.is_mount)
     stack.callback(_unmount, point)
     return point
 
@@ -171,7 +161,7 @@ def _sshfs(base, stack):
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    wait_until(answers, 10)
+    until(answers)
     # Attributes are cached for a second rather than sshfs's 20, to wait less in tests.
     options = (
         f"port={port},IdentityFile={base / 'user_key'},IdentitiesOnly=yes,ssh_command=ssh -F none,"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from proteinflex_optimization import CheckpointManager, DataHandler, ProgressTracker
 from proteinflex_optimization.cli import main
+from waiting import until
 
 pytestmark = pytest.mark.mounts
 
@@ -229,7 +230,7 @@ def test_of_two_that_resume_one_trajectory_one_goes_on(shared):
 
 def test_checkpoints_are_found_whole_while_another_process_saves(shared):
     CheckpointManager(shared.here).create_checkpoint("again", {"a": np.zeros(3000), "n": 0})
-    shared.wait_until(lambda: CheckpointManager(shared.there).latest() is not None)
+    until(lambda: CheckpointManager(shared.there).latest() is not None)
     saved, looked = both(shared, SAVE, LOOK)
     assert saved["done"] > 2
     assert looked["done"] > 0

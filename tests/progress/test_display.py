@@ -210,9 +210,9 @@ def test_a_line_now_and_then_where_there_is_no_terminal():
         while stream.getvalue().count("\n") < 4:
             task.update()
             time.sleep(0.01)
-        took = time.monotonic() - started
         task.complete()
         shown.stop()
+        took = time.monotonic() - started
     lines = stream.getvalue().splitlines()
     # One at the beginning, one at the end, and not more than one an interval in between.
     assert len(lines) - 2 <= took / interval

@@ -20,6 +20,7 @@ from proteinflex_optimization import (
     ProgressTracker,
     StopRequest,
 )
+from waiting import until
 
 
 @pytest.fixture(params=["memory", "directory"])
@@ -274,11 +275,7 @@ class Manager:
 
 
 def update_until(tracker: ProgressTracker, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "the hook was not called"
-        time.sleep(0.005)
-        tracker.update_task("a", 0)
+    until(lambda: tracker.update_task("a", 0) or condition())
 
 
 def test_states_may_use_the_tracker_and_are_not_called_from_within_themselves(

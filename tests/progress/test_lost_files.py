@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from proteinflex_optimization import ProgressTracker
+from waiting import until
 
 COUNTING = """
 import logging, os, sys, time
@@ -62,10 +63,7 @@ UPDATED = 38
 
 def wait_until_kept(directory: Path) -> None:
     """Wait for the background thread: it looks after the counters, then notes an update."""
-    deadline = time.monotonic() + 60
-    while counters(directory).read_bytes()[8 * UPDATED :][:8] == bytes(8):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: counters(directory).read_bytes()[8 * UPDATED :][:8] != bytes(8))
 
 
 def counters(directory: Path) -> Path:
@@ -262,11 +260,8 @@ def test_a_job_whose_progress_directory_is_removed_goes_on_and_says_so(
         tracker.get_progress()
         shutil.rmtree(tmp_path / what)
         task.update(2)
-        deadline = time.monotonic() + 60
-        while not caplog.records:  # Until the background thread has noticed.
-            assert time.monotonic() < deadline
-            task.update(0)
-            time.sleep(0.05)
+        # Until the background thread has noticed.
+        until(lambda: task.update(0) or caplog.records)
         other = tracker.start_task("b", "B", 3, parent_task="a", metadata={"y": 2})
         other.update()
         progress = tracker.get_progress()

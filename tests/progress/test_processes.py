@@ -26,6 +26,7 @@ from proteinflex_optimization import (
     UnsupportedFormatError,
 )
 from proteinflex_optimization.cli.watch import add_parser
+from waiting import until
 
 
 def count(tracker: ProgressTracker, task: str) -> int:
@@ -325,10 +326,7 @@ def test_attach_needs_progress_files(tmp_path: Path):
 def test_snapshots_are_written_in_the_background(tmp_path: Path):
     tracker = ProgressTracker(checkpoint_dir=tmp_path, checkpoint_interval=0.05)
     tracker.start_task("a", "A", 100).update(1)
-    deadline = time.monotonic() + 60
-    while not files(tmp_path, "snapshot"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: files(tmp_path, "snapshot"))
     tracker.close()
 
 
@@ -343,10 +341,7 @@ def test_updates_after_a_close_are_saved_as_those_before(tmp_path: Path):
     time.sleep(0.3)
     assert snapshot.read_bytes() == closed
     task.update()
-    deadline = time.monotonic() + 60
-    while snapshot.read_bytes() == closed:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: snapshot.read_bytes() != closed)
     tracker.close()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from proteinflex_optimization import ProgressTracker
+from waiting import until
 
 WORKER = """
 import os, signal, sys, time
@@ -203,12 +204,14 @@ def test_the_current_task_is_the_one_at_work():
 
 
 def until_sampled(tracker: ProgressTracker, task: str, step: Callable[[], object]) -> Any:
-    deadline = time.monotonic() + 60
-    while (progress := tracker.get_progress())["tasks"][task]["rate"] is None:
-        assert time.monotonic() < deadline
+    def sampled() -> Any:
+        progress = tracker.get_progress()
+        if progress["tasks"][task]["rate"] is not None:
+            return progress
         step()
-        time.sleep(0.05)
-    return progress
+        return None
+
+    return until(sampled, pause=0.05)
 
 
 def test_the_time_left_is_unknown_where_work_of_unknown_speed_is_left():

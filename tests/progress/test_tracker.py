@@ -17,6 +17,7 @@ from proteinflex_optimization import (
     ProgressTracker,
     UnknownTaskError,
 )
+from waiting import until
 
 
 @pytest.fixture(params=["memory", "directory"])
@@ -290,10 +291,7 @@ def test_the_time_left_is_unknown_until_a_step_was_sampled():
     time.sleep(1.1)
     assert tracker.get_progress()["rate"] is None
     task.update(10)
-    deadline = time.monotonic() + 60
-    while (progress := tracker.get_progress())["rate"] is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    progress = until(lambda: (now := tracker.get_progress())["rate"] is not None and now)
     for shown in (progress, progress["tasks"]["a"]):
         assert shown["rate"] is not None
         assert shown["eta_seconds"] == pytest.approx(90 / shown["rate"])
@@ -322,11 +320,7 @@ def test_a_checkpoint_is_made_at_the_next_update_in_the_callers_thread(tmp_path:
     tracker.checkpoint_with(manager, lambda: {"n": 1})
     time.sleep(0.1)
     assert manager.saved == []
-    deadline = time.monotonic() + 60
-    while len(manager.saved) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
-        task.update()
-    assert len(manager.saved) >= 2
+    until(lambda: task.update() or len(manager.saved) >= 2)
     assert manager.saved[0][1:] == ({"n": 1}, threading.get_ident())
 
 
@@ -346,10 +340,6 @@ def test_an_error_of_states_is_logged_once_and_never_raised(
     tracker = ProgressTracker(checkpoint_dir=tmp_path, checkpoint_interval=0.02)
     task = tracker.start_task("a", "A", 100)
     tracker.checkpoint_with(Manager(), states)
-    deadline = time.monotonic() + 60
     with caplog.at_level(logging.ERROR):
-        while len(calls) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-            task.update()
-    assert len(calls) >= 3
+        until(lambda: task.update() or len(calls) >= 3)
     assert len([record for record in caplog.records if "not ready" in str(record.exc_info)]) == 1

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from proteinflex_optimization import BlockCache, InvalidArgumentError, open_trajectory
+from proteinflex_optimization import (
+    BlockCache,
+    InvalidArgumentError,
+    InvalidTypeError,
+    open_trajectory,
+)
 from remote.trajectories import FRAMES, stored, write
 
 pytest.importorskip("obstore")
@@ -183,9 +188,13 @@ def test_a_cache_that_cannot_be_written_is_a_warning(url, tmp_path, caplog):
 
 
 def test_a_limit_that_makes_no_sense_is_refused(tmp_path):
-    for size in (0, -1, float("nan"), "10"):
-        with pytest.raises(InvalidArgumentError, match="max_size"):
+    for size in (0, -1, float("nan"), 10**400):
+        with pytest.raises(InvalidArgumentError, match=r"max_size=.* is not valid"):
             BlockCache(tmp_path, max_size=size)
+    for size in ("10", True, None):
+        with pytest.raises(InvalidTypeError, match="max_size=.* is of type"):
+            BlockCache(tmp_path, max_size=size)
+    assert BlockCache(tmp_path, max_size=np.float32(0.5)).max_size == 0.5
 
 
 def test_a_cache_in_no_directory_is_refused():

@@ -63,6 +63,21 @@ def test_what_is_below_a_url_is_that_of_the_directory(bucket, files, url):
         )
 
 
+@pytest.mark.parametrize("kind", ["obstore", "fsspec"])
+def test_what_is_in_a_store_that_the_caller_made_is_listed(files, kind):
+    from fsspec.implementations.memory import MemoryFileSystem
+    from obstore.store import MemoryStore
+
+    store = MemoryStore() if kind == "obstore" else MemoryFileSystem()
+    for number, path in enumerate(sorted(files.rglob("*.fxt"))):
+        name = f"project of {kind}/{number}.fxt"
+        put = store.put if kind == "obstore" else store.pipe_file
+        put(name, path.read_bytes())
+    found = list_trajectories(f"project of {kind}", store=store)
+    assert [info["metadata"]["number"] for info in found] == [0, 2, 1, 3]
+    assert open_trajectory(found[1]["key"], store=store).metadata == {"number": 2}
+
+
 def test_structures_are_not_among_the_trajectories(tmp_path):
     handler = DataHandler(tmp_path / "cache")
     handler.store_structure({"x": np.zeros(3)}, "structure")

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from proteinflex_optimization.remote.entries import (
     identity_of_file,
     object_name,
 )
+from proteinflex_optimization.remote.stores import ObjectInfo
 from remote.servers import FAKE_SECRET
 
 pytest.importorskip("obstore")
@@ -268,6 +270,14 @@ def test_a_full_disk_is_named_by_a_pull(mine):
     info = source.head(object_name(mine.key_for("run")))
     with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
         Download(source, info, 30.0)(Path("/dev/full"))
+
+
+def test_a_signed_object_that_does_not_come_is_named_by_its_url(tmp_path):
+    source = SimpleNamespace(url="https://host/t-1.fxt", read=lambda *_: memoryview(b"x"))
+    (tmp_path / "new").touch()
+    with pytest.raises(RemoteError, match="no answer") as raised:
+        Download(source, ObjectInfo("", 1, None, None), patience=0)(tmp_path / "new")
+    assert raised.value.filename == source.url
 
 
 def test_a_pull_that_can_not_be_kept_is_refused_before_anything_is_fetched(mine, tmp_path, bucket):

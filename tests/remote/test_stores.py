@@ -324,8 +324,9 @@ def test_a_server_that_ignores_the_condition_is_seen_through(http_server):
     ],
 )
 def test_an_error_names_the_object_and_the_cause(bucket, monkeypatch, fault, how, error, cause):
-    # The last of many tries is answered by a busy server, too.
-    monkeypatch.setenv(obstore_store.TIMEOUT_VARIABLE, "4" if cause == "503" else "0.4")
+    # What is said at once may take a busy server longer than that; it answers the last of many tries.
+    seconds = {"reset": "0.4", "drop": "0.4", "stall": "0.4", "status": "4"}.get(fault, "60")
+    monkeypatch.setenv(obstore_store.TIMEOUT_VARIABLE, seconds)
     bucket.put("one", BYTES)
     store = open_store(bucket.url)
     inject = bucket.gate.inject if fault.islower() else bucket.gate.inject_s3
@@ -364,13 +365,15 @@ def test_a_given_store_is_not_pickled_with_its_credentials(bucket, tmp_path, kin
 
 def test_credentials_of_a_url_are_shown_nowhere(http_server, caplog, monkeypatch, recwarn):
     caplog.set_level("DEBUG")
-    monkeypatch.setenv(obstore_store.TIMEOUT_VARIABLE, "0.3")
     (http_server.directory / "one").write_bytes(BYTES)
     host = http_server.url.removeprefix("http://")
-    directory = open_store(f"http://user:{SECRET}@{host}")
-    signed = open_store(f"http://{host}/one?X-Amz-Signature={SECRET}")
-    assert bytes(directory.read("one", 0, 3, None)) == BYTES[:3]
-    assert bytes(signed.read("", 0, 3, None)) == BYTES[:3]
+    for timeout in ("60", "0.3"):
+        monkeypatch.setenv(obstore_store.TIMEOUT_VARIABLE, timeout)
+        directory = open_store(f"http://user:{SECRET}@{host}")
+        signed = open_store(f"http://{host}/one?X-Amz-Signature={SECRET}")
+        if timeout == "60":
+            assert bytes(directory.read("one", 0, 3, None)) == BYTES[:3]
+            assert bytes(signed.read("", 0, 3, None)) == BYTES[:3]
     shown = [repr(directory), repr(signed), directory.url, signed.url, repr(directory.head("one"))]
     for code in (401, 403, 404, 412, 416, 500, 503):
         http_server.gate.forget()

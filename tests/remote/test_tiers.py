@@ -16,9 +16,9 @@ from remote.upstreams import (
     send,
     state_of,
     upstream_at,
-    wait_until,
     warnings_of,
 )
+from waiting import until
 
 
 @pytest.mark.parametrize("kind", ["directory", "s3", "http"])
@@ -82,7 +82,7 @@ def test_nothing_is_written_to_a_directory_upstream(tmp_path, local):
     handler = DataHandler(local, upstream=shared)
     with handler.open("run") as trajectory:
         np.testing.assert_array_equal(trajectory.read(atoms=[3]), FRAMES[:, [3]])
-    wait_until(handler.keys)
+    until(handler.keys)
     handler.load_data("crystal")
     assert "crystal" in handler
     assert "other" not in handler
@@ -176,12 +176,12 @@ def test_open_of_a_miss_reads_what_is_asked_for_and_keeps_all_in_the_background(
         assert sent < DataHandler(shared).info("run")["stored_bytes"] / 4
     assert handler.keys() == []
     with handler.open("run") as trajectory, handler.open("run") as second:
-        wait_until(handler.keys)
+        until(handler.keys)
         np.testing.assert_array_equal(trajectory[-1], frames[-1])
         np.testing.assert_array_equal(second[-1], frames[-1])
     size = handler.info("run")["stored_bytes"]
     # It is counted once it is there.
-    wait_until(lambda: handler.get_cache_stats()["upstream"][0]["bytes"] >= size)
+    until(lambda: handler.get_cache_stats()["upstream"][0]["bytes"] >= size)
     (stats,) = handler.get_cache_stats()["upstream"]
     assert stats["bytes"] == size, "it was copied once"
     bucket.gate.forget()

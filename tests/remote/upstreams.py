@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +36,6 @@ def send(bucket, directory: Path, prefix: str) -> None:
     for path in directory.rglob("*"):
         if path.is_file():
             bucket.put(f"{prefix}/{path.relative_to(directory).as_posix()}", path.read_bytes())
-
-
-def wait_until(condition, seconds=60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
 
 
 def warnings_of(caplog) -> list[str]:

@@ -56,23 +56,31 @@ def test_the_end_of_a_slurm_job_is_asked_once(slurm):
     assert slurm.asked() == ["show job --oneliner 17"]
 
 
+def go_on(monkeypatch, seconds):
+    """Let so many seconds pass at once."""
+    clock, steady = time.time, time.clock_gettime
+    monkeypatch.setattr(time, "time", lambda: clock() + seconds)
+    monkeypatch.setattr(time, "clock_gettime", lambda which: steady(which) + seconds)
+
+
 def test_a_limit_that_was_extended_is_noticed_before_the_job_stops(slurm, monkeypatch):
-    monkeypatch.setattr("proteinflex_optimization.stop.RECENT_SECONDS", 0.0)
-    slurm.ends_in(3)
-    with StopRequest(margin=2.0) as stop:
-        slurm.ends_in(300)
-        assert not stop.wait(2)
-        assert stop.seconds_left > 200
+    slurm.ends_in(500)
+    with StopRequest(margin=200.0) as stop:
+        slurm.ends_in(2000)
+        go_on(monkeypatch, 400)
+        assert not stop.requested
+        assert stop.seconds_left > 1000
     assert len(slurm.asked()) == 2
 
 
 def test_a_limit_that_was_lifted_and_set_again_is_noticed(slurm, monkeypatch):
     monkeypatch.setattr("proteinflex_optimization.stop.RECENT_SECONDS", 0.0)
     monkeypatch.setattr("proteinflex_optimization.stop.REFRESH_SECONDS", 0.2)
-    slurm.ends_in(3)
-    with StopRequest(margin=2.0) as stop:
+    slurm.ends_in(500)
+    with StopRequest(margin=200.0) as stop:
         slurm.says(JOB.format(name="x", end="Unknown"))
-        assert not stop.wait(2)
+        go_on(monkeypatch, 400)
+        assert not stop.requested
         assert stop.seconds_left is None
         slurm.ends_in(1)
         assert stop.wait(60)

@@ -4,10 +4,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from proteinflex_optimization import CheckpointManager, ProgressTracker
+from waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 STEPS = 1500
@@ -36,10 +36,7 @@ def test_the_job_of_the_page_stops_and_goes_on(tmp_path):
             return 0
 
     first = start()
-    deadline = time.monotonic() + 120
-    while completed() < 10:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: completed() >= 10)
     first.send_signal(signal.SIGTERM)
     said, _ = first.communicate(timeout=60)
     assert said == "the job was asked to stop: SIGTERM\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proteinflex_optimization.cli import confirm, entries, remote, removal, transfer
 from proteinflex_optimization.cli.commands import (
@@ -12,9 +12,6 @@ from proteinflex_optimization.cli.commands import (
     complete_entries,
 )
 from proteinflex_optimization.cli.directories import home_expanded
-
-if TYPE_CHECKING:
-    pass
 
 KEY_HELP = "a key, the beginning of one, a name, or the URL of a trajectory"
 

@@ -100,7 +100,8 @@ def ls(options: argparse.Namespace) -> int:
 def verify(options: argparse.Namespace) -> int:
     """Read checkpoints back; 1 where one of them is damaged."""
     manager = _look(options.directory)
-    rows = _chosen(manager, options) if options.ids else manager.list_checkpoints()
+    rows = manager.list_checkpoints()
+    rows = _chosen(rows, options) if options.ids else rows
     reports = {row["checkpoint_id"]: _verified(manager, row["path"]) for row in rows}
     if options.json:
         print_json(reports)
@@ -120,7 +121,9 @@ def verify(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """Show what checkpoints hold, without loading their arrays."""
     manager = _look(options.directory)
-    found = [(row, manager.outline(row["path"])) for row in _chosen(manager, options)]
+    found = [
+        (row, manager.outline(row["path"])) for row in _chosen(manager.list_checkpoints(), options)
+    ]
     known = {name for _, values in found for name in values}
     for name in options.component or ():
         if name not in known:
@@ -143,7 +146,7 @@ def rm(options: argparse.Namespace) -> int:
     """Remove checkpoints."""
     manager = _look(options.directory)
     rows = manager.list_checkpoints()
-    chosen = _chosen(manager, options, whole=True)
+    chosen = _chosen(rows, options, whole=True)
     names = [row["checkpoint_id"] for row in chosen]
     if not options.json:
         print("to be removed:")
@@ -172,11 +175,11 @@ def _look(directory: Path) -> CheckpointManager:
 
 
 def _chosen(
-    manager: CheckpointManager, options: argparse.Namespace, *, whole: bool = False
+    rows: list[CheckpointInfo], options: argparse.Namespace, *, whole: bool = False
 ) -> list[CheckpointInfo]:
-    rows = {row["checkpoint_id"]: row for row in manager.list_checkpoints()}
-    ids = [checkpoint_id(list(rows), text, options.directory, whole=whole) for text in options.ids]
-    return [rows[name] for name in dict.fromkeys(ids)]
+    by_id = {row["checkpoint_id"]: row for row in rows}
+    ids = [checkpoint_id(list(by_id), text, options.directory, whole=whole) for text in options.ids]
+    return [by_id[name] for name in dict.fromkeys(ids)]
 
 
 def _print(rows: list[CheckpointInfo]) -> None:

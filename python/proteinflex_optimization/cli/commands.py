@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization.cli.directories import check_directory
+from proteinflex_optimization.remote.tiered_cache import DIRECTORY_VARIABLE
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
@@ -65,9 +66,9 @@ def open_cache(directory: str | None, *, read_only: bool = False) -> DataHandler
     """Open a cache; by `read_only` nothing in it is changed, and none that is missing is made."""
     from proteinflex_optimization import DataHandler
 
-    given = directory or os.environ.get(VARIABLE)
+    given = directory or os.environ.get(DIRECTORY_VARIABLE)
     if given:
-        check_directory(path_text("cache_dir" if directory else VARIABLE, given))
+        check_directory(path_text("cache_dir" if directory else DIRECTORY_VARIABLE, given))
     return DataHandler(directory, read_only=read_only)
 
 
@@ -100,7 +101,5 @@ def complete_checkpoints(prefix: str, parsed_args: argparse.Namespace, **_: Any)
 
 
 WIDTH = 78
-VARIABLE = "PROTEINFLEX_CACHE_DIR"
-"""Names the cache directory where none is given."""
 MAX_COMPLETED = 1000
 """Entries whose names are read for a completion: a tenth of a second."""

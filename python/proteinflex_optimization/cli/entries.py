@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
@@ -135,21 +134,19 @@ def verify(options: argparse.Namespace) -> int:
     if options.quarantine:
         handler = open_cache(options.dir)
     reports = []
-    for number, key in enumerate(keys, 1):
-        if sys.stderr.isatty():
-            print(f"\r{number}/{len(keys)}", end="", file=sys.stderr, flush=True)
-        try:
-            reports.append(handler.verify(key))
-        except CacheKeyError:
-            if options.keys:
-                raise
-            # Evicted since it was listed.
-        except UnsupportedFormatError as error:
-            if options.keys:
-                raise
-            warn(f"{error}; it is not verified")
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    with transfer.ProgressLine("verifying", "entries") as progress:
+        for number, key in enumerate(keys, 1):
+            try:
+                reports.append(handler.verify(key))
+            except CacheKeyError:
+                if options.keys:
+                    raise
+                # Evicted since it was listed.
+            except UnsupportedFormatError as error:
+                if options.keys:
+                    raise
+                warn(f"{error}; it is not verified")
+            progress(number, len(keys))
     return _print_verified(options, reports)
 
 

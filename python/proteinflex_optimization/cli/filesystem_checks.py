@@ -151,20 +151,6 @@ def _shared_mapping(place: Place) -> str:
     return ""
 
 
-def _exchange(place: Place) -> str:
-    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if exchange is None:
-        raise UnknownError("the C library of this Python has no call for it")
-    one, other = place.scratch / "one", place.scratch / "other"
-    one.write_text("one")
-    other.write_text("other")
-    at_cwd, exchange_flag = -100, 2
-    if exchange(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange_flag):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    _expect(one.read_text() == "other" and other.read_text() == "one", "they were not swapped")
-    return ""
-
-
 def _hard_links(place: Place) -> str:
     path, second = place.scratch / "linked", place.scratch / "second"
     path.write_text("text")
@@ -301,7 +287,6 @@ def _quota(place: Place) -> str:
     return detail
 
 
-UNUSED = "Nothing relies on it alone."
 CHECKS = (
     Check(
         "rename replaces a file in one step",
@@ -344,13 +329,6 @@ CHECKS = (
         _shared_mapping,
         "Progress is counted in shared memory.",
         "Processes see each other's progress later.",
-    ),
-    Check(
-        "two names can be exchanged in one step",
-        False,
-        _exchange,
-        UNUSED,
-        UNUSED,
     ),
     Check(
         "hard links",

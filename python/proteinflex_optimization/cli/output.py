@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from proteinflex_optimization._text import age, one_line, printable, shown, size
+from proteinflex_optimization._text import age, counted, one_line, printable, shown, size
 
 __all__ = [
     "age",
@@ -28,11 +28,6 @@ __all__ = [
 
 MAX_BITS = 2000
 """Of an integer that is written as one: Python writes these, whatever its limit of digits."""
-
-
-def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """Format a number of things: ``1 entry``, ``2 entries``."""
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def print_json(result: Any, indent: int | None = 2) -> None:

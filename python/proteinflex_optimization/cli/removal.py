@@ -24,6 +24,7 @@ from proteinflex_optimization.cli.output import (
 )
 from proteinflex_optimization.cli.selection import entry_key, unfinished_key
 from proteinflex_optimization.cli.sizes import parse_size
+from proteinflex_optimization.remote.entries import object_name
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler
@@ -69,7 +70,7 @@ def infos(handler: DataHandler, kind: EntryKind | None = None) -> Infos:
 
 
 def _unreadable(handler: DataHandler, key: str, problem: str) -> EntryInfo:
-    path = Path(handler.cache_dir) / "entries" / key[2:4] / f"{key}.fxt"
+    path = Path(handler.cache_dir) / object_name(key)
     stored = path.stat().st_size if path.exists() else 0
     return {
         "key": key,

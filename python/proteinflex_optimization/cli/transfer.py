@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization._packed import without_suffix
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from proteinflex_optimization import DataHandler, Trajectory
     from proteinflex_optimization.types import EntryKind, Precision, StoredData
-
-STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdbx")
-"""What is imported as a structure unless it is said to be a trajectory."""
 
 SECONDS_BETWEEN_LINES = 0.1
 """How often progress is drawn at most."""
@@ -81,7 +78,7 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
             raise InvalidArgumentError(
                 f"FILE={str(source)!r} is not valid: it is a directory, expected a file"
             )
-    stem = re.sub(r"\.(gz|bz2|xz)$", "", sources[0].name)
+    stem = without_suffix(sources[0].name)
     kind = options.kind or _kind_of(stem, options)
     if kind == "structure":
         _refuse_what_only_trajectories_have(options)
@@ -119,7 +116,7 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
                 precision=options.precision,
                 profile=options.profile,
                 progress=progress,
-                **({} if options.dt is None else {"dt": options.dt}),
+                dt=options.dt,
             )
         if options.force:
             handler.remove_unfinished(key)
@@ -162,6 +159,8 @@ def _kind_of(stem: str, options: argparse.Namespace) -> EntryKind:
         from proteinflex_optimization.integrations.npz import kind_of_npz
 
         return kind_of_npz(options.files[0])
+    from proteinflex_optimization.topology import STRUCTURE_SUFFIXES
+
     return "structure" if stem.lower().endswith(STRUCTURE_SUFFIXES) else "trajectory"
 
 

@@ -148,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_one(options: argparse.Namespace) -> int:
-    from proteinflex_optimization.display import BARS_INTERVAL, _console
+    from proteinflex_optimization.display import BARS_INTERVAL, console_for
 
     directory = options.directories[0]
     reader, queue = _attach(directory), Queue()
@@ -167,7 +167,7 @@ def _run_one(options: argparse.Namespace) -> int:
             lambda: is_done(reader.get_progress()),
         )
         return _status(reader.get_progress())
-    console = None if options.json else _console(sys.stdout)
+    console = None if options.json else console_for(sys.stdout)
     interval = options.interval or (BARS_INTERVAL if console is not None else LINES_INTERVAL)
     progress = reader.get_progress()
     with contextlib.nullcontext(_one_line(options)) if console is None else _tree(console) as show:
@@ -213,7 +213,7 @@ def _one_line(options: argparse.Namespace) -> Callable[[Mapping[str, Any]], None
 
 
 def _run_many(options: argparse.Namespace, looker: Boards) -> int:
-    from proteinflex_optimization.display import _console
+    from proteinflex_optimization.display import console_for
 
     records, queue = looker.look(), Queue()
 
@@ -230,7 +230,7 @@ def _run_many(options: argparse.Namespace, looker: Boards) -> int:
     if options.prometheus is not None:
         _serve(options, looker.progress, lambda: is_done(looker.look()))
         return _status_of_many(looker.look())
-    console = None if options.json else _console(sys.stdout)
+    console = None if options.json else console_for(sys.stdout)
     interval = options.interval or LINES_INTERVAL
     if console is not None:
         shown_by = _table(options, console)

@@ -120,7 +120,7 @@ def _add_hydrogens(
         say(f"structure: removed {-added} of {had} hydrogens")
     states = [variant for variant in variants if variant in STATES]
     if states:
-        say(f"structure: states of protonation: {counted(states)}")
+        say(f"structure: states of protonation: {tally(states)}")
 
 
 def _restore_places(topology: Any, chains: list[list[Residue]]) -> None:
@@ -138,6 +138,6 @@ def listed(items: Iterable[str], most: int = 12) -> str:
     return ", ".join(items[:most]) + rest
 
 
-def counted(names: Iterable[str]) -> str:
+def tally(names: Iterable[str]) -> str:
     """Return each name with how often it is there."""
     return ", ".join(f"{count} {name}" for name, count in sorted(Counter(names).items()))

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pdbfixer.pdbfixer import proteinResidues, substitutions
 
+from proteinflex_optimization.integrations.structures.residue_kinds import is_water
+
 AMINO_ACIDS = frozenset(proteinResidues)
 CAPS = {"ACE": "ACE", "NME": "NME", "NMA": "NME", "NH2": "NH2", "NHE": "NH2"}
 PROTONATION = {
@@ -34,10 +36,6 @@ PROTONATION = {
 """Names of protonation states: the residue, and its variant in OpenMM's `Modeller.addHydrogens`."""
 
 # fmt: off
-WATER = frozenset({
-    "HOH", "DOD", "WAT", "H2O", "SOL", "TIP", "TIP3", "TIP4", "TIP5", "TP3", "TP3M", "T3P", "T4P",
-    "T5P", "SPC", "SPCE", "OPC",
-})
 SALT = frozenset({
     "LI", "NA", "K", "RB", "CS", "F", "CL", "BR", "I", "LIT", "SOD", "POT", "RUB", "CES", "FLU",
     "CLA", "BROM", "IOD", "CIO", "CIP", "CIM",
@@ -187,7 +185,7 @@ def _joined(residues: list[Residue]) -> list[Residue]:
 
 def _classify(residue: Residue) -> tuple[Kind, str, str | None]:
     name = residue.original.strip().upper()
-    if name in WATER:
+    if is_water(name):
         return Kind.WATER, name, None
     ion = {name.rstrip("+-"), *(element.upper() for element in residue.elements.values())}
     if len(residue.atoms) == 1 and not ion.isdisjoint(SALT):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from typing import Any
 
 from proteinflex_optimization import DataHandler
+from proteinflex_optimization._publish import published
 
 from . import figure
 from .analysis import Flexibility
@@ -78,18 +78,15 @@ def publish(settings: Settings, result: dict[str, Any]) -> None:
     directory = settings.run_directory
     directory.mkdir(parents=True, exist_ok=True)
     summary = result["summary"]
-    picture, text = directory / "flexibility.png", directory / "summary.json"
-    temporary = directory / f".flexibility-{os.getpid()}.png"
-    figure.draw(
-        temporary,
-        Flexibility(result["rmsf"], result["rmsd"], result["radius_of_gyration"]),
-        labels=result["labels"],
-        confidence=result["plddt"],
-        frame_time=settings.frame_interval * TIME_STEP,
-        title=f"{summary['structure']}: {summary['n_residues']} residues, "
-        f"{summary['simulated_ps']:.0f} ps at {summary['temperature_K']:.0f} K",
-    )
-    temporary.replace(picture)
-    temporary = directory / f".summary-{os.getpid()}.json"
-    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(text)
+    with published(directory / "flexibility.png", overwrite=True) as hidden:
+        figure.draw(
+            hidden,
+            Flexibility(result["rmsf"], result["rmsd"], result["radius_of_gyration"]),
+            labels=result["labels"],
+            confidence=result["plddt"],
+            frame_time=settings.frame_interval * TIME_STEP,
+            title=f"{summary['structure']}: {summary['n_residues']} residues, "
+            f"{summary['simulated_ps']:.0f} ps at {summary['temperature_K']:.0f} K",
+        )
+    with published(directory / "summary.json", overwrite=True) as hidden:
+        hidden.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -142,17 +142,37 @@ def _selected(
     say: Callable[[str], None],
 ) -> list[list[Residue]]:
     """Choose the residues to simulate, as chains of bonded residues."""
-    from .mending import counted, listed
     from .residues import Kind, chains_of
+
+    kept = _with_backbones(path, _without_solvent(residues, say), say)
+    unknown = [residue for residue in kept if residue.kind is Kind.UNKNOWN]
+    chains = chains_of([residue for residue in kept if residue.kind is not Kind.UNKNOWN], cell)
+    chains = _known(path, chains, unknown, drop_unknown, say)
+    for before, after in itertools.pairwise(chains):
+        if before[-1].chain == after[0].chain and before[-1].kind is after[0].kind:
+            say(f"structure: a gap between {before[-1].label} and {after[0].label} ends the chain")
+    return chains
+
+
+def _without_solvent(residues: list[Residue], say: Callable[[str], None]) -> list[Residue]:
+    from .mending import tally
+    from .residues import Kind
 
     solvent = [residue for residue in residues if residue.kind in (Kind.WATER, Kind.SALT)]
     if solvent:
-        names = counted(residue.original for residue in solvent)
+        names = tally(residue.original for residue in solvent)
         say(f"structure: left out water and salt, for the solvent is implicit: {names}")
-    kept = [residue for residue in residues if residue.kind not in (Kind.WATER, Kind.SALT)]
+    return [residue for residue in residues if residue.kind not in (Kind.WATER, Kind.SALT)]
+
+
+def _with_backbones(path: Path, kept: list[Residue], say: Callable[[str], None]) -> list[Residue]:
+    """Leave out residues without a whole backbone; refuse a structure that has too many, or no others."""
+    from .mending import listed, tally
+    from .residues import Kind
+
     amino_acids = [residue for residue in kept if residue.kind is Kind.AMINO_ACID]
     if not amino_acids:
-        found = counted(residue.original for residue in kept) or "only water and salt"
+        found = tally(residue.original for residue in kept) or "only water and salt"
         raise StructureError(f"{path} holds no protein: {found}")
     incomplete = [residue for residue in kept if not residue.has_backbone]
     if len(incomplete) > MOST_INCOMPLETE * len(amino_acids):
@@ -165,9 +185,20 @@ def _selected(
     if incomplete:
         labels = listed(residue.label for residue in incomplete)
         say(f"structure: left out residues without a complete backbone: {labels}")
-    kept = [residue for residue in kept if residue.has_backbone]
-    unknown = [residue for residue in kept if residue.kind is Kind.UNKNOWN]
-    chains = chains_of([residue for residue in kept if residue.kind is not Kind.UNKNOWN], cell)
+    return [residue for residue in kept if residue.has_backbone]
+
+
+def _known(
+    path: Path,
+    chains: list[list[Residue]],
+    unknown: list[Residue],
+    drop_unknown: bool,
+    say: Callable[[str], None],
+) -> list[list[Residue]]:
+    """Leave out what the force field does not know, or refuse it."""
+    from .mending import listed
+    from .residues import Kind
+
     # The force field has no residue that is both the first and the last of a chain.
     alone = [chain[0] for chain in chains if len(chain) == 1]
     if unknown or alone:
@@ -185,9 +216,6 @@ def _selected(
     chains = [chain for chain in chains if len(chain) > 1]
     if not any(residue.kind is Kind.AMINO_ACID for chain in chains for residue in chain):
         raise StructureError(f"{path} holds no chain of two amino acids or more")
-    for before, after in itertools.pairwise(chains):
-        if before[-1].chain == after[0].chain and before[-1].kind is after[0].kind:
-            say(f"structure: a gap between {before[-1].label} and {after[0].label} ends the chain")
     return chains
 
 

@@ -170,8 +170,8 @@ def _load_either(path: Any, *arguments: Any, **options: Any) -> Any:
     if is_local and (_local(path) / MANIFEST).is_file():
         map_location = arguments[0] if arguments else options.get("map_location")
         return _load(_local(path), map_location, options.get("weights_only") is False)
-    return _load_file(path, *arguments, **options)
+    return _lightning_load(path, *arguments, **options)
 
 
-_load_file = saving.pl_load
+_lightning_load = saving.pl_load
 saving.pl_load = _load_either

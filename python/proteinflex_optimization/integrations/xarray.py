@@ -19,6 +19,7 @@ with needed("xarray", "xarray"):
 
 from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._integrations import integration
+from proteinflex_optimization._json import held_by_json
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.trajectory import Trajectory
 
@@ -76,7 +77,7 @@ def to_xarray(trajectory: Trajectory) -> xarray.Dataset:
         variables[name] = (dimensions, _array(trajectory, field), attributes)
     if trajectory.topology is not None:
         coordinates |= _atoms(trajectory.topology)
-    metadata, not_plain = _of_json(trajectory.metadata)
+    metadata, not_plain = held_by_json(trajectory.metadata)
     if not_plain:
         logger.warning("%s: left out of metadata: %s", trajectory.data_id, ", ".join(not_plain))
     attributes = {"data_id": trajectory.data_id, "content_id": trajectory.content_id}
@@ -105,18 +106,6 @@ def _name(field: str, fields: list[str], used: Iterable[str]) -> str:
     while name in RESERVED or name in used or (name != field and name in fields):
         name += "_"
     return name
-
-
-def _of_json(metadata: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return what JSON holds, and the names of the rest."""
-    kept, left_out = {}, []
-    for name, value in metadata.items():
-        try:
-            json.dumps(value, allow_nan=False)
-            kept[name] = value
-        except (TypeError, ValueError):
-            left_out.append(name)
-    return kept, left_out
 
 
 def _dimensions(

@@ -12,7 +12,6 @@ its dtypes: big-endian arrays are read as little-endian ones.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
@@ -32,6 +31,7 @@ with needed("zarr", "zarr"):
 from proteinflex_optimization import _native
 from proteinflex_optimization._arguments import callback, instance, path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
+from proteinflex_optimization._json import held_by_json
 from proteinflex_optimization._publish import published
 from proteinflex_optimization._system_errors import is_of_system, naming
 from proteinflex_optimization.errors import InvalidArgumentError
@@ -89,11 +89,13 @@ def export_zarr(
     """
     instance("trajectory", trajectory, Trajectory, "a Trajectory")
     callback("progress", progress)
-    metadata, not_plain = _plain(trajectory.metadata)
+    metadata, not_plain = held_by_json(trajectory.metadata)
     left_out = [f"metadata[{name!r}]" for name in not_plain]
     static = trajectory._beside_frames()
     arrays_beside = {name: item for name, item in static.items() if isinstance(item, np.ndarray)}
-    values, not_plain = _plain({n: item for n, item in static.items() if n not in arrays_beside})
+    values, not_plain = held_by_json(
+        {n: item for n, item in static.items() if n not in arrays_beside}
+    )
     left_out += not_plain
     attributes = {
         "data_id": trajectory.data_id,
@@ -342,19 +344,3 @@ def _array(group: Any, trajectory: Trajectory, field: str) -> Any:
         raise InvalidArgumentError(
             f"the field {field!r} is of dtype {nothing.dtype}, which Zarr can't hold ({error})"
         ) from error
-
-
-def _plain(items: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return what JSON holds as it is, but for tuples, which become lists, and the names of the rest."""
-    kept, left_out = {}, []
-    for name, value in items.items():
-        try:
-            again = json.loads(json.dumps(value, allow_nan=False))
-            is_kept = bool(again == (list(value) if isinstance(value, tuple) else value))
-        except (TypeError, ValueError):
-            is_kept = False
-        if is_kept:
-            kept[name] = value
-        else:
-            left_out.append(name)
-    return kept, left_out

@@ -10,9 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._arguments import instance, path_text, text, whole
+from .._arguments import instance, path_text, real, text, whole
 from .._log import get_logger
-from ..errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +27,12 @@ SUFFIX = ".block"
 DIGEST = 16
 USED_AGAIN = 60.0
 """Seconds for which a use is not noted again."""
-KEPT = 0.8
+KEPT = 0.75
 """The part of the limit that eviction leaves."""
 BETWEEN_SCANS = 0.05
-"""The part of the limit that a process writes before it looks at the directory again: four that write
-at once stay below the limit."""
+"""The part of the limit that a process writes before it looks at the directory again."""
+WRITERS = 4
+"""Processes that may write at once and stay below the limit."""
 ABANDONED = 3600.0
 """Seconds after which a temporary file is one that its writer left."""
 AHEAD = 5.0
@@ -56,16 +56,13 @@ class BlockCache:
     Raises
     ------
     InvalidArgumentError
-        `max_size` is not a positive number, or `directory` is empty or a URL.
+        `max_size` is not above 0 and below 1e9, or `directory` is empty or a URL.
     """
 
     def __init__(self, directory: StrPath, max_size: float = 10.0) -> None:
-        if not (isinstance(max_size, (int, float)) and 0 < max_size < 1e9):
-            raise InvalidArgumentError(
-                f"max_size={max_size!r} is not valid: expected a number of GB above 0 and below 1e9"
-            )
+        expected = "a number of GB above 0 and below 1e9"
+        self.max_size = real("max_size", max_size, lambda gb: 0 < gb < 1e9, expected)
         self.directory = Path(path_text("directory", directory)).absolute()
-        self.max_size = float(max_size)
         self._unscanned = float("inf")
         self._has_warned = False
 
@@ -121,11 +118,11 @@ class BlockCache:
         files = sorted(self._files())
         used = sum(size for _, size, _ in files)
         # The next look is after a part of the limit was written.
-        if used <= limit * (1 - 4 * BETWEEN_SCANS):
+        if used <= limit * (1 - WRITERS * BETWEEN_SCANS):
             return
         refused = None
         for _, size, path in files:
-            if used <= KEPT * limit * (1 - BETWEEN_SCANS):
+            if used <= KEPT * limit:
                 break
             try:
                 path.unlink(missing_ok=True)

@@ -16,11 +16,12 @@ from typing import BinaryIO, NamedTuple, Protocol, TypeGuard
 
 from .requests import finished
 from .stores import ObjectInfo, Store
+from .urls import object_url
 
 PIECE = 8 << 20
-"""Bytes that are read at a time,"""
+"""Bytes that are read at a time."""
 IN_FLIGHT = 4
-"""and how many reads there are at once: a connection alone seldom has a store's whole speed."""
+"""Reads at once: a connection alone seldom has a store's whole speed."""
 TRAILER = 64
 """The last bytes of the file of an entry: docs/format-trajectory.md."""
 TRAILER_MAGIC = b"\x89PFXend\n"
@@ -161,7 +162,7 @@ class Download:
             (at, partial(self._source.read, name, at, min(at + PIECE, size), version))
             for at in range(0, size, PIECE)
         )
-        shown = f"{self._source.url}/{name}"
+        shown = object_url(self._source.url, name)
         try:
             yield from finished(reads, IN_FLIGHT, patience=self._patience, shown=shown)
         except Exception as error:
@@ -179,5 +180,5 @@ class Download:
 
     def of_object(self, error: Exception) -> Exception:
         """Return an error of the file as one of the object: the file is gone by now."""
-        shown = f"{self._source.url}/{self._info.name}".rstrip("/")
+        shown = object_url(self._source.url, self._info.name)
         return type(error)(str(error).replace(self._path, shown) if self._path else str(error))

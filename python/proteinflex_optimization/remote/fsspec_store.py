@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidTypeError, RemoteError
 from .stores import ObjectInfo
 from .translation import Translation
-from .urls import without_credentials
+from .urls import object_url, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +176,7 @@ class FsspecStore:
         return ObjectInfo(name, int(size), version, modified)
 
     def _shown(self, name: str) -> str:
-        return f"{self.url}/{name}".rstrip("/")
+        return object_url(self.url, name)
 
     def _errors(self, name: str) -> _Errors:
         return _Errors(self._shown(name))

@@ -12,7 +12,7 @@ from ..errors import InvalidTypeError
 from .block_cache import BLOCK, BlockCache
 from .requests import run_all
 from .stores import open_store
-from .urls import is_url, split_url
+from .urls import is_url, object_url, split_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ class RemoteObject:
         self._cache = None if info.version is None else cache
         self._given_cache = cache
         self._used: set[int] = set()
-        self.url = f"{store.url}/{name}".rstrip("/")
+        self.url = object_url(store.url, name)
         self.size = info.size
         # A path does not tell one store from another, nor every version one content from another. The
         # first bytes do: they hold the name of what is stored, and when it was.

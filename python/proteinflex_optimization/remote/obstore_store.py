@@ -20,7 +20,7 @@ from ..errors import InvalidArgumentError, InvalidTypeError, ObjectChangedError,
 from .requests import need_threads, waited
 from .stores import ObjectInfo
 from .translation import Translation
-from .urls import encoded, without_credentials
+from .urls import encoded, object_url, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,7 +234,7 @@ class ObstoreStore:
         return f"{self._prefix}/{name}".strip("/") if self._prefix else name
 
     def _shown(self, name: str) -> str:
-        return f"{self.url}/{name}".rstrip("/")
+        return object_url(self.url, name)
 
     def _errors(self, name: str) -> _Errors:
         self._check_fork()

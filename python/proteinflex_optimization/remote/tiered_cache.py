@@ -17,6 +17,7 @@ from .tiers import Tiers
 Value = TypeVar("Value")
 
 DIRECTORY_VARIABLE = "PROTEINFLEX_CACHE_DIR"
+"""Names the cache directory where none is given."""
 
 DEFAULT_SIZE = float("100")
 """This very object stands for none: the limit of the directory stays what it is."""

@@ -321,8 +321,7 @@ def _after_fork() -> None:
         tiers._renew()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _is_read_only(handler: _native.DataHandler) -> bool:

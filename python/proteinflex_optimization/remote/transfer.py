@@ -34,7 +34,7 @@ from .entries import (
     object_name,
 )
 from .stores import ObjectInfo, Store, open_store
-from .urls import is_url, without_credentials
+from .urls import is_url, object_url, without_credentials
 
 if TYPE_CHECKING:
     from ..types import TransferredEntry
@@ -131,7 +131,7 @@ def pull(
         except (OSError, ProteinFlexError) as error:
             failures.append(error)
         else:
-            shown = f"{source.url}/{info.name}".rstrip("/")
+            shown = object_url(source.url, info.name)
             reports.append({"key": key, "url": shown, "bytes": info.size, "copied": is_new})
     if len(failures) == 1:
         raise failures[0]
@@ -155,7 +155,7 @@ def _pull_one(
     count: Callable[[int], object],
 ) -> bool:
     """Fetch an entry where there is none of its key; returns whether it was fetched."""
-    shown = f"{source.url}/{info.name}".rstrip("/")
+    shown = object_url(source.url, info.name)
     if not _has(handler, key):
         download = Download(source, info, PATIENCE, progress=count)
         try:

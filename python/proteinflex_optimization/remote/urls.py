@@ -57,6 +57,11 @@ def _is_name(scheme: str, query: str) -> bool:
     return is_named and not _SECRET.search(query)
 
 
+def object_url(url: str, name: str) -> str:
+    """Return the URL of an object below one without credentials; of a signed one the name is empty."""
+    return f"{url}/{name}" if name else url
+
+
 def checked_url(url: str) -> str:
     """Return a URL of a kind that can be opened.
 

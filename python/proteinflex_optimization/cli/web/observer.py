@@ -73,7 +73,7 @@ class Observer:
     Parameters
     ----------
     boards : Boards
-        The boards; closed by who has made them.
+        The boards; closed by their creator.
     directories : list of str
         In and below which they are.
     interval : float

@@ -23,6 +23,7 @@ with needed("MDAnalysis", "formats"):
 
 from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._log import get_logger
+from proteinflex_optimization._packed import checked_path
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.export import export_trajectory
 from proteinflex_optimization.integrations.mdanalysis.imports import import_trajectory
@@ -38,7 +39,6 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
     topology_to_universe,
 )
 from proteinflex_optimization.integrations.mdanalysis.topology_files import (
-    checked_path,
     is_clear,
     reason_of,
     topology_of_file,

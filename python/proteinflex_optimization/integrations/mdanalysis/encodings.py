@@ -5,7 +5,7 @@ from __future__ import annotations
 from codecs import getincrementaldecoder
 from pathlib import Path
 
-from proteinflex_optimization._packed import unpacked
+from proteinflex_optimization._packed import unpacked, without_suffix
 
 
 def is_utf8(name: str, path: Path) -> bool:
@@ -21,8 +21,7 @@ def is_utf8(name: str, path: Path) -> bool:
 
 def write_utf8(name: str, path: Path, folder: Path) -> Path:
     """Write what is in a file into a folder, as UTF-8 and unpacked; returns the new file."""
-    packed = path.name.lower().endswith((".gz", ".bz2"))
-    copy = folder / (path.stem if packed else path.name)
+    copy = folder / without_suffix(path.name)
     with copy.open("wb") as out:
         for block in unpacked(name, path):
             out.write(block.decode("latin-1").encode())

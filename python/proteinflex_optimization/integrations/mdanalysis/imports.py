@@ -6,13 +6,12 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from proteinflex_optimization import _native
-from proteinflex_optimization._arguments import callback, flag, instance, whole
+from proteinflex_optimization._arguments import callback, flag, instance, real, whole
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.integrations.mdanalysis.reader import TrajectoryReadError
@@ -161,14 +160,8 @@ def import_trajectory(
 
 def _check_number_of_ps(name: str, value: Any, *, above: float) -> None:
     expected = "a finite number of ps" + ("" if above else " above 0")
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidTypeError(
-            f"{name}={value!r} is of type {type(value).__name__}: expected {expected}"
-        )
-    if not (float(value) > above and math.isfinite(value)):
-        raise InvalidArgumentError(f"{name}={value!r} is not valid: expected {expected}")
+    if value is not None:
+        real(name, value, lambda ps: above < ps < math.inf, expected)
 
 
 class _Part:

@@ -39,12 +39,7 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
     """
 
     format = "FXT"
-    units = {  # noqa: RUF012, MDAnalysis's protocol
-        "time": "ps",
-        "length": "Angstrom",
-        "velocity": "Angstrom/ps",
-        "force": "kJ/(mol*nm)",
-    }
+    units = FXTWriter.units
 
     @store_init_arguments  # type: ignore[untyped-decorator]
     def __init__(self, filename: Any, *, opened: Trajectory | None = None, **kwargs: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from MDAnalysis.coordinates.base import ProtoReader
 
-from proteinflex_optimization._packed import packer_of
+from proteinflex_optimization._packed import packer_of, without_suffix
 from proteinflex_optimization.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ def format_of(path: Path, format: Any) -> Any:
 
 def usual_format(path: StrPath) -> str | None:
     """Return the format of a suffix that MDAnalysis does not know."""
-    name = str(path).lower().removesuffix(".gz").removesuffix(".bz2")
-    return FORMATS_OF_SUFFIXES.get(Path(name).suffix)
+    return FORMATS_OF_SUFFIXES.get(Path(without_suffix(str(path))).suffix.lower())
 
 
 def refuse_packed(path: Path, name: str | None) -> None:

@@ -18,11 +18,9 @@ from MDAnalysis.coordinates.base import SingleFrameReaderBase
 from MDAnalysis.coordinates.core import get_reader_for
 from MDAnalysis.lib.util import anyopen
 
-from proteinflex_optimization._arguments import path_text
-from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._overflow import overflow, refuse_infinite
-from proteinflex_optimization._packed import check_streams
+from proteinflex_optimization._packed import checked_path, without_suffix
 from proteinflex_optimization._system_errors import is_of_system, naming
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.encodings import is_utf8, write_utf8
@@ -46,7 +44,6 @@ from proteinflex_optimization.integrations.mdanalysis.topology import (
     topology_to_mdanalysis,
 )
 from proteinflex_optimization.integrations.mdanalysis.topology_files import (
-    checked_path,
     is_clear,
     is_structure,
     reason_of,
@@ -124,18 +121,16 @@ class TrajectoryFile:
         topology_format: Any = None,
         **options: Any,
     ) -> None:
-        path = path_text("trajectory", path)
+        path = checked_path("trajectory", path)
         self.path = Path(path)
         if not self.path.exists():
             raise InvalidArgumentError(
                 f"trajectory={str(path)!r} is not valid: there is no such file"
             )
-        refuse_other_than_a_file("trajectory", self.path)
         if self.path.stat().st_size == 0:
             raise InvalidArgumentError(
                 f"trajectory={str(path)!r} is not valid: the file is empty, expected a trajectory"
             )
-        check_streams("trajectory", self.path)
         if isinstance(topology, Topology):
             topology = topology_to_mdanalysis(topology)
         elif isinstance(topology, (str, os.PathLike)):
@@ -147,7 +142,7 @@ class TrajectoryFile:
         self._universe: Any = None
         self._opened = ExitStack()
         self._stat = _stat(self.path)
-        self._time_offset = options.get("time_offset", 0)
+        self._time_offset = options.get("time_offset") or 0
         self._velocities_are_whole = True
         with (
             warnings.catch_warnings(record=True) as caught,
@@ -161,6 +156,8 @@ class TrajectoryFile:
                 self.format = name_of(reader_class)
                 refuse_packed(self.path, self.format)
                 refuse_unknown(options, reader_class)
+                # None stands for the default, which MDAnalysis takes for a value of some options.
+                options = {name: value for name, value in options.items() if value is not None}
                 self.findings: Findings = examine_before_opening(self.path, self.format)
                 readable = self._opened.enter_context(text_path(self._readable()))
                 self._reader = self._open(readable, reader_class, options)
@@ -210,7 +207,7 @@ class TrajectoryFile:
         with anyopen(str(path), "rb") as file:
             if file.read(len(BOM_UTF8)) != BOM_UTF8:
                 return path
-            copy = self._new_file(path.name.removesuffix(".gz").removesuffix(".bz2"))
+            copy = self._new_file(without_suffix(path.name))
             with copy.open("wb") as out:
                 shutil.copyfileobj(file, out)
         return copy

@@ -35,9 +35,10 @@ class Lines(Iterator[str]):
         self._ahead += islice(self._lines, n_lines - len(self._ahead))
         return self._ahead[:n_lines]
 
-    def skip(self, n_lines: int) -> int:
-        """Pass over lines; returns how many there were."""
-        return sum(1 for _ in islice(self, n_lines))
+    def skip(self, n_lines: int) -> None:
+        """Pass over lines, or as many as there are."""
+        for _ in islice(self, n_lines):
+            pass
 
 
 def lines_of(path: Path) -> Iterator[str]:

@@ -15,6 +15,7 @@ from MDAnalysis.guesser import tables
 
 from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._integrations import integration
+from proteinflex_optimization._topology_columns import texts
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.topology import Topology
 
@@ -50,7 +51,7 @@ def topology_from_mdanalysis(source: Any) -> Topology:
     # Chains are in the order of their residues, whatever the order of the group.
     of_atoms = _attribute(atoms, "chainIDs")
     in_order = np.argsort(atoms.indices)
-    chain_ids, found = _numbered(of_atoms[in_order].tolist())
+    chain_ids, found = texts("chain_ids", of_atoms[in_order])
     chain_of_atoms = np.empty(len(atoms), np.intp)
     chain_of_atoms[in_order] = found
     # A residue of atoms of two chains is two: its atoms would be in one chain else.
@@ -116,7 +117,7 @@ def topology_to_mdanalysis(topology: Topology) -> MDAnalysisTopology:
     instance("topology", topology, Topology, "a Topology")
     chain_ids = _picked(topology.chain_ids, topology.chain_index)
     segment_ids = topology.segment_ids if topology.segment_ids.any() else chain_ids
-    segments, segment_index = _numbered(segment_ids.tolist())
+    segments, segment_index = texts("segment_ids", segment_ids)
     attributes: list[Any] = [
         topologyattrs.Atomnames(_objects(topology.names)),
         topologyattrs.Resids(topology.residue_numbers.astype(np.int64)),
@@ -149,7 +150,7 @@ def topology_to_mdanalysis(topology: Topology) -> MDAnalysisTopology:
         len(segments),
         attrs=attributes,
         atom_resindex=topology.residue_index.astype(np.intp),
-        residue_segindex=segment_index,
+        residue_segindex=segment_index.astype(np.intp),
     )
 
 
@@ -164,13 +165,6 @@ def _attribute(atoms: Any, name: str) -> NDArray[Any]:
     if values is None or len(atoms) == 0:
         return np.zeros(len(atoms), "U1")
     return np.array([str(value) for value in values])
-
-
-def _numbered(texts: list[str]) -> tuple[list[str], NDArray[np.intp]]:
-    """Return each text once, in the order of appearance, and which of them each one is."""
-    known: dict[str, int] = {}
-    index = np.array([known.setdefault(text, len(known)) for text in texts], np.intp)
-    return list(known), index
 
 
 def bonded_atoms(universe: Any, source: str = "source") -> NDArray[np.intp]:

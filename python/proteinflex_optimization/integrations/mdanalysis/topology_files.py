@@ -11,10 +11,8 @@ from typing import Any
 import MDAnalysis
 from MDAnalysis.topology.core import get_parser_for
 
-from proteinflex_optimization._arguments import path_text
-from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._log import get_logger
-from proteinflex_optimization._packed import check_streams, unpacked
+from proteinflex_optimization._packed import checked_path, unpacked
 from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization.errors import InvalidArgumentError, ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.encodings import write_utf8
@@ -35,21 +33,6 @@ NO_UTF8 = "codec can't decode"
 
 LISTS_OF_FORMATS = re.compile(r"\s(?:The FORMATs|You can use)\s")
 """Where MDAnalysis's messages begin to list all that it knows."""
-
-
-def checked_path(name: str, path: Any) -> str:
-    """Return a path, if it is not that of a pipe, say, or of damaged compressed data.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It is.
-    """
-    text = path_text(name, path)
-    if Path(text).exists():
-        refuse_other_than_a_file(name, Path(text))
-        check_streams(name, Path(text))
-    return text
 
 
 def topology_of_file(path: Any) -> Topology:

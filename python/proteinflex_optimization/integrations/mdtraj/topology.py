@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import mdtraj
 from mdtraj.core.topology import Amide, Aromatic, Double, Single, Triple
 
-from proteinflex_optimization._arguments import instance, path_text
-from proteinflex_optimization._filesystem import refuse_other_than_a_file
+from proteinflex_optimization._arguments import instance
 from proteinflex_optimization._log import get_logger
-from proteinflex_optimization._packed import check_streams
+from proteinflex_optimization._packed import checked_path
 from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization._topology_columns import build
 from proteinflex_optimization.errors import InvalidArgumentError
@@ -84,12 +82,9 @@ def known_topology(topology: Any, name: str = "topology") -> Any:
         return topology
     if isinstance(topology, mdtraj.Trajectory):
         return topology.topology
-    path = Path(path_text(name, topology))
-    if path.exists():
-        refuse_other_than_a_file(name, path)
-        check_streams(name, path)
+    path = checked_path(name, topology)
     try:
-        return mdtraj.load_topology(str(path))
+        return mdtraj.load_topology(path)
     except Exception as error:
         if is_of_system(error) or isinstance(error, ImportError):
             raise
@@ -97,7 +92,7 @@ def known_topology(topology: Any, name: str = "topology") -> Any:
         read = of_structure_file(path)
         if read is None:
             raise InvalidArgumentError(
-                f"{name}={str(path)!r} is not valid: expected a topology that mdtraj can read. "
+                f"{name}={path!r} is not valid: expected a topology that mdtraj can read. "
                 f"It says: {reason}"
             ) from error
         logger.warning(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from proteinflex_optimization._arguments import callback, text
+from proteinflex_optimization._arguments import callback, text, whole
 from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 
 from .pace import Pace
 from .progress import ProgressReporter
 from .run import save_run
-from .steps import checked_steps, steps_until
+from .steps import steps_until
 
 if TYPE_CHECKING:
     from proteinflex_optimization.checkpoint import CheckpointManager
@@ -84,7 +84,7 @@ class CheckpointReporter:
         if stop is not None and not callable(getattr(stop, "check", None)):
             raise InvalidTypeError(f"stop={stop!r}: expected a StopRequest")
         self._manager = manager
-        self._interval = checked_steps("interval", interval)
+        self._interval = whole("interval", interval)
         callback("states", states)
         self._name = _checked_name(text("name", name))
         self._states = states

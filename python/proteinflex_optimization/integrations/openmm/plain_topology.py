@@ -8,6 +8,8 @@ import numpy as np
 
 from proteinflex_optimization.errors import InvalidArgumentError
 
+from .topology import ORDERS
+
 
 def topology_to_plain(topology: Any) -> dict[str, Any]:
     """Return everything that a topology holds as lists and arrays.
@@ -93,7 +95,7 @@ def topology_from_plain(plain: dict[str, Any]) -> Any:
         options = {} if charge is None else {"formalCharge": charge}
         known = None if element < 0 else elements[element]
         atoms.append(made.addAtom(name, known, residues[residue], number, **options))
-    kinds = {str(kind): kind for kind in (getattr(types, name) for name in BOND_TYPES)}
+    kinds = {str(kind): kind for kind in (getattr(types, name) for name in ORDERS)}
     for (first, second), kind, order in zip(
         plain["bonds"].tolist(), plain["bond_types"], plain["bond_orders"], strict=True
     ):
@@ -101,9 +103,6 @@ def topology_from_plain(plain: dict[str, Any]) -> Any:
     if plain["box"] is not None:
         made.setPeriodicBoxVectors([Vec3(*row) for row in plain["box"].tolist()] * unit.nanometer)
     return made
-
-
-BOND_TYPES = ("Single", "Double", "Triple", "Aromatic", "Amide")
 
 
 def _element(number: int, name: str, symbol: str, mass: float) -> Any:

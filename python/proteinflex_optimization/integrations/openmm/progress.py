@@ -6,10 +6,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from proteinflex_optimization._arguments import whole
 from proteinflex_optimization.errors import InvalidTypeError
 
 from .pace import Pace
-from .steps import checked_steps
 
 if TYPE_CHECKING:
     from proteinflex_optimization.progress import ProgressTracker, TaskHandle
@@ -59,7 +59,7 @@ class ProgressReporter:
         if not callable(getattr(tracker, "start_task", None)):
             raise InvalidTypeError(f"tracker={tracker!r}: expected a ProgressTracker")
         self._tracker = tracker
-        self._total = checked_steps("total_steps", total_steps)
+        self._total = whole("total_steps", total_steps)
         self._task_id = task_id
         self._task_name = task_name
         self._parent = parent_task

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from proteinflex_optimization import _native
-from proteinflex_optimization._arguments import flag, instance
+from proteinflex_optimization._arguments import flag, instance, whole
 from proteinflex_optimization._at_exit import at_exit
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._topology_columns import chosen_atoms
@@ -23,7 +23,7 @@ from proteinflex_optimization.errors import InvalidArgumentError, ResumeError
 
 from .frame import FrameContents
 from .restored import frames_when_saved, remember_trajectory, restored_with
-from .steps import checked_steps, steps_until
+from .steps import steps_until
 from .stored_frames import StoredFrames
 from .topology import topology_from_openmm
 
@@ -152,7 +152,7 @@ class TrajectoryReporter:
         structure: Any = OF_SIMULATION,
     ) -> None:
         instance("handler", handler, _native.DataHandler, "a DataHandler")
-        self._interval = checked_steps("interval", interval)
+        self._interval = whole("interval", interval)
         self._handler = handler
         self._data_id = data_id
         self._contents = FrameContents(

@@ -42,6 +42,16 @@ class Atoms:
     cell: NDArray[np.float64] | None
 
 
+def is_no_crystal(cell: NDArray[np.float64]) -> bool:
+    """Return whether these lengths are the placeholders of what has no cell."""
+    return bool((cell[:3] <= 1).all())
+
+
+def is_cell(cell: NDArray[np.float64]) -> bool:
+    """Return whether three lengths and three angles can be those of a cell."""
+    return bool((cell > 0).all() and (cell[3:] < 180).all() and np.isfinite(cell).all())
+
+
 class Source(Protocol):
     """Something that models can be taken from."""
 
@@ -61,6 +71,12 @@ class Grouping:
     index: NDArray[np.intp]
     first: NDArray[np.intp]
     site: NDArray[np.intp]
+
+    @property
+    def is_alone(self) -> NDArray[np.bool_]:
+        """Whether each atom is the only one of its residue."""
+        found: NDArray[np.bool_] = (np.bincount(self.index) == 1)[self.index]
+        return found
 
 
 def group_residues(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
-from proteinflex_optimization._packed import unpacked
+from proteinflex_optimization._packed import unpacked, without_suffix
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.topology import MMCIF
 
@@ -86,7 +86,7 @@ def read_content(path: Path) -> bytes:
 
 def find_format(path: Path, content: bytes) -> Format:
     """Return the format; other formats are an error that names them."""
-    suffix = Path(re.sub(r"\.(gz|bz2|xz)$", "", path.name.lower())).suffix
+    suffix = Path(without_suffix(path.name.lower())).suffix
     for name in ("PQR", "PDBQT"):
         # Both have atom records that look like those of PDB and mean something else.
         if suffix == f".{name.lower()}":

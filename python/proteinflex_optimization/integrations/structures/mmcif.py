@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from proteinflex_optimization._log import get_logger
 
-from .atoms import Atoms, Residues, Text, group_residues
+from .atoms import Atoms, Residues, Text, group_residues, is_cell, is_no_crystal
 from .content import invalid
 from .elements import guess_elements
 from .pdb import PREDICTED
@@ -183,9 +183,9 @@ class MMCIFSource:
         if all(text in MISSING for text in texts):
             return None
         cell = np.array([gemmi.cif.as_number(text) for text in texts])
-        if (cell[:3] <= 1).all():
+        if is_no_crystal(cell):
             return None
-        if not ((cell > 0).all() and (cell[3:] < 180).all() and np.isfinite(cell).all()):
+        if not is_cell(cell):
             raise invalid(self._path, f"expected the lengths and angles of a cell, found {texts}")
         return cell
 
@@ -203,14 +203,13 @@ class MMCIFSource:
             [chains, parts, numbers, codes], residue_names, names, altlocs, numbers != ""
         )
         first = grouping.first
-        sizes = np.bincount(grouping.index)
         return Atoms(
             names,
             guess_elements(
                 self._texts("type_symbol")[rows],
                 names,
                 residue_names,
-                (sizes == 1)[grouping.index],
+                grouping.is_alone,
                 self.label,
             ),
             self._positions(rows),

@@ -250,10 +250,9 @@ def _built(
     is_polymer = find_polymers(
         grouping, residue_names[first], names, hetero[first], [chains[first]], ends
     )
-    sizes = np.bincount(grouping.index)
     return Atoms(
         names,
-        guess_elements(symbols, names, residue_names, (sizes == 1)[grouping.index], label),
+        guess_elements(symbols, names, residue_names, grouping.is_alone, label),
         positions,
         altlocs,
         *factors,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from proteinflex_optimization._log import get_logger
 
-from .atoms import Atoms, Residues, Text, group_residues
+from .atoms import Atoms, Residues, Text, group_residues, is_cell, is_no_crystal
 from .content import invalid
 from .elements import guess_elements
 from .pdb_columns import AtomColumns, is_two_letter_chain
@@ -117,9 +117,9 @@ class PDBSource:
             except ValueError:
                 continue
             if len(cell) == 6 and np.isfinite(cell).all():
-                if (cell[:3] <= 1).all():
+                if is_no_crystal(cell):
                     return None
-                if (cell > 0).all() and (cell[3:] < 180).all():
+                if is_cell(cell):
                     return cell
         raise invalid(
             self._path,
@@ -200,12 +200,11 @@ class PDBSource:
             ),
             grouping.site,
         )
-        sizes = np.bincount(grouping.index)
         elements = guess_elements(
             columns.text(76, 78),
             columns.raw(12, 16),
             residue_names,
-            (sizes == 1)[grouping.index],
+            grouping.is_alone,
             self.label,
         )
         return Atoms(

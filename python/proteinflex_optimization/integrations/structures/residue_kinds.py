@@ -14,7 +14,7 @@ Kind = Literal["amino", "nucleic", "water", "known", "unknown"]
 
 _WATER_NAMES = (
     "HOH WAT H2O DOD SOL SPC SPCE TIP TIP2 TIP3 TIP4 TIP5 TIP3P TIP4P TIP5P T3P T4P T4E T4H T5P "
-    "TP3 TP4 TP5 OH2 HHO OHH OPC OPC3 SWM4 SWM6"
+    "TP3 TP3M TP4 TP5 OH2 HHO OHH OPC OPC3 SWM4 SWM6"
 )
 WATERS = frozenset(_WATER_NAMES.split())
 """Water, as CHARMM, Amber, GROMACS, GROMOS and Desmond call it beside the PDB."""

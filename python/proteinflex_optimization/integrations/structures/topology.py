@@ -9,6 +9,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from proteinflex_optimization._topology_columns import texts
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.topology import Topology
 
@@ -49,7 +50,7 @@ def topology_of(source: Any) -> Topology:
             f"source has no {missing[0]!r}: expected a structure as import_structure stores it, "
             f"with {', '.join(NEEDED)}"
         )
-    chain_ids, chain_index = _numbered(np.asarray(data["chains"]).tolist())
+    chain_ids, chain_index = texts("chains", np.asarray(data["chains"]))
     return Topology(
         data["atom_names"],
         _symbols(np.asarray(data["elements"])),
@@ -92,9 +93,3 @@ def _of_gemmi(structure: gemmi.Structure) -> Topology:
 
 def _symbols(elements: NDArray[np.str_]) -> NDArray[np.str_]:
     return np.where(elements == UNKNOWN, "", elements)
-
-
-def _numbered(texts: list[str]) -> tuple[list[str], list[int]]:
-    known: dict[str, int] = {}
-    index = [known.setdefault(text, len(known)) for text in texts]
-    return list(known), index
