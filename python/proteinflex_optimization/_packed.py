@@ -14,7 +14,7 @@ from proteinflex_optimization._arguments import path_text
 from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization.errors import InvalidArgumentError
 
-__all__ = ["check_streams", "checked_path", "packer_of", "unpacked", "without_suffix"]
+__all__ = ["checked_path", "packer_of", "unpacked", "without_suffix"]
 
 SUFFIXES = (".gz", ".bz2", ".xz")
 
