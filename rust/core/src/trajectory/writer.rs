@@ -3,20 +3,17 @@
 //! Frames are buffered until they make a chunk (`chunks`). What was flushed is never changed; only
 //! which chunks count does.
 
+mod begin;
 mod chunks;
-
-use std::path::Path;
+mod finish;
 
 use super::chunking::{array_parts, chunk_frames, frame_size};
-use super::topology::{check_atoms, counts_of, encode_topology};
+use super::topology::check_atoms;
 use super::value_tree::{fields_tree, with_n_frames};
 use crate::container::{
-    Appender, ArraySpec, Chunk, Commit, END_BYTES, Encoding, EntryHeader, FieldSpec, FileState,
-    RecordHeader, RecordKind, Schema, Target, TopologyCounts, Trailer, checksum_of_records,
-    encode_entry_header, recover,
+    Appender, ArraySpec, Chunk, Commit, Encoding, EntryHeader, FieldSpec, FileState, RecordHeader,
+    RecordKind, Schema, Target, TopologyCounts,
 };
-use crate::fs::{StorageFile, set_xattr_u64};
-use crate::topology::Topology;
 use crate::{Error, Result, interrupt};
 
 /// Chunks that are encoded at the same time: enough for all threads, few enough for the memory.
@@ -109,86 +106,6 @@ impl Uncommitted {
 }
 
 impl EntryWriter {
-    /// Begins an entry in `file`, which is empty. `path` is for messages. What is written before
-    /// the first flush does not survive a crash, the beginning of the file included.
-    pub fn create(
-        file: Box<dyn StorageFile>,
-        path: &Path,
-        header: &EntryHeader,
-        encoding: Encoding,
-    ) -> Result<Self> {
-        Self::create_with_topology(file, path, header, encoding, None)
-    }
-
-    /// The same, of an entry that holds its topology.
-    pub fn create_with_topology(
-        file: Box<dyn StorageFile>,
-        path: &Path,
-        header: &EntryHeader,
-        encoding: Encoding,
-        topology: Option<&Topology>,
-    ) -> Result<Self> {
-        let payload = encode_entry_header(header, encoding, topology.map(counts_of))?;
-        let mut file = Appender::create(file, path)?;
-        let (_, record) = file.append_plain(RecordKind::EntryHeader, &payload)?;
-        let mut stored = None;
-        if let Some(topology) = topology {
-            let (record, payload) = encode_topology(topology);
-            let (_, record) = file.append(record, &payload)?;
-            stored = Some(StoredTopology { record, n_atoms: topology.n_atoms() as u64 });
-        }
-        let uncommitted = Uncommitted { first: true, ..Uncommitted::default() };
-        let beginning = Beginning { record, header: header.clone(), encoding, topology: stored };
-        Ok(Self::new(file, beginning, FileState::default(), uncommitted, None))
-    }
-
-    /// Continues an entry that was not finished, from the last state that was made durable.
-    pub fn resume(file: Box<dyn StorageFile>, path: &Path) -> Result<Self> {
-        let recovered = recover(file.file(), path)?;
-        let file = Appender::resume(file, path, recovered.end, recovered.end)?;
-        let first = recovered.state.schema == Schema::default();
-        let uncommitted = Uncommitted { first, ..Uncommitted::after(recovered.state.n_frames) };
-        let beginning = Beginning::of(
-            recovered.record,
-            recovered.header,
-            recovered.encoding,
-            recovered.topology,
-        );
-        Ok(Self::new(file, beginning, recovered.state, uncommitted, recovered.tree))
-    }
-
-    pub(super) fn new(
-        file: Appender,
-        beginning: Beginning,
-        state: FileState,
-        uncommitted: Uncommitted,
-        continued_tree: Option<Vec<u8>>,
-    ) -> Self {
-        let mut writer = Self {
-            file,
-            record: beginning.record,
-            header: beginning.header,
-            encoding: beginning.encoding,
-            topology: beginning.topology,
-            state,
-            uncommitted,
-            continued_tree,
-            chunk_frames: 1,
-            buffered: Vec::new(),
-            n_buffered: 0,
-            n_partial: 0,
-            partial_chunks: 0,
-        };
-        writer.prepare();
-        writer
-    }
-
-    fn prepare(&mut self) {
-        let frame_bytes = self.fields().iter().map(frame_size).sum();
-        self.chunk_frames = chunk_frames(frame_bytes, self.encoding.profile);
-        self.buffered = vec![Vec::new(); self.state.schema.fields.len()];
-    }
-
     /// Stores a whole array (its bytes in memory order, `fortran` or not). Returns its number.
     pub fn write_array(&mut self, spec: &ArraySpec, bytes: &[u8]) -> Result<u32> {
         self.file.check()?;
@@ -368,49 +285,6 @@ impl EntryWriter {
         self.n_partial = self.n_partial.min(kept);
         self.keep_first(n_frames);
         Ok(())
-    }
-
-    /// Writes the value tree and the index. Returns how long the file is. The caller renames it and
-    /// syncs its directory, which makes all durable: no name without the bytes.
-    pub fn finish(self, tree: &[u8]) -> Result<u64> {
-        self.finish_file(tree).map(|(length, _)| length)
-    }
-
-    /// As [`EntryWriter::finish`]; returns the file as well.
-    pub fn finish_file(mut self, tree: &[u8]) -> Result<(u64, Box<dyn StorageFile>)> {
-        self.file.check()?;
-        if self.n_buffered > 0 {
-            self.write_buffered()?;
-        }
-        if !self.uncommitted.first {
-            // Should the power go before the file gets its name, this is what can be resumed.
-            self.commit()?;
-        }
-        let (tree_at, tree_record) = self.file.append_plain(RecordKind::Tree, tree)?;
-        let index = Commit {
-            kept_frames: 0,
-            n_frames: self.state.n_frames,
-            tree: tree_at,
-            schema: Some(self.state.schema.clone()),
-            chunks: self.state.chunks().copied().collect(),
-        };
-        let topology = self.topology.map(|topology| topology.record);
-        let content_id = self.state.content_id(self.header.kind, tree, topology)?;
-        let (index, index_record) = self.file.append_plain(RecordKind::Index, &index.encode()?)?;
-        let end = self.file.end();
-        let padding = (end.next_multiple_of(64) - end) as usize;
-        self.file.write(&vec![0; padding])?;
-        let trailer = Trailer {
-            index,
-            length: self.file.end() + END_BYTES as u64,
-            content_id,
-            records: checksum_of_records([self.record, tree_record, index_record]),
-            topology: topology.map_or(0, |record| record.checksum),
-        };
-        self.file.write(&trailer.encode())?;
-        set_xattr_u64(self.file.file(), RAW_BYTES, self.raw_bytes());
-        self.file.sync()?;
-        Ok((self.file.end(), self.file.into_file()))
     }
 
     /// What the entry is of.
