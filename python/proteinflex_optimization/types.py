@@ -459,6 +459,7 @@ class GPUInfo(TypedDict):
     reservations: list[GPUHolder]
     status: GPUStatus
     reason: str | None
+    obstacle: str | None
     compute_mode: ComputeMode
     is_mig: bool
     parent_uuid: str | None

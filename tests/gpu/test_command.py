@@ -76,6 +76,18 @@ def test_memory_is_not_reserved_as_far_as_a_task_would_get_it(
     holder.communicate("end\n", timeout=60)
 
 
+def test_a_gpu_that_its_compute_mode_closes_fits_no_task(machine, flexopt, capsys):
+    machine.write(machine.gpu(0, total=24000, computemode=2), machine.gpu(1, total=24000))
+    assert flexopt("--json", "--task", "most=1GiB") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["gpus"][0]["obstacle"] == "its compute mode is Prohibited"
+    assert report["gpus"][1]["obstacle"] is None
+    assert report["fits"] == {"most": [1]}
+    assert GPUManager({"most": 1024}).allocate_gpus("most", max_gpus=2) == [1]
+    assert flexopt() == 0
+    assert "0 %; its compute mode is Prohibited" in capsys.readouterr().out
+
+
 def test_without_a_visible_gpu_it_says_so(machine, flexopt, capsys, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert flexopt() == 0

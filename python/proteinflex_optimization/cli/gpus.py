@@ -133,7 +133,7 @@ def report(manager: GPUManager, gpus: list[GPUInfo]) -> dict[str, Any]:
 
 
 def _fits(gpus: list[GPUInfo], memory: int) -> list[int | None]:
-    usable = (gpu for gpu in gpus if gpu["status"] == "ok")
+    usable = (gpu for gpu in gpus if gpu["obstacle"] is None)
     return [gpu["index"] for gpu in usable if gpu["memory_unreserved"] >= memory]
 
 
@@ -144,12 +144,13 @@ def _text(manager: GPUManager, gpus: list[GPUInfo]) -> str:
     for gpu in gpus:
         number = "-" if gpu["index"] is None else gpu["index"]
         if gpu["status"] != "ok":
-            lines.append(f"GPU {number}  {gpu['name'] or '?'}  {gpu['status']}: {gpu['reason']}")
+            lines.append(f"GPU {number}  {gpu['name'] or '?'}  {gpu['obstacle']}")
             continue
+        obstacle = f"; {gpu['obstacle']}" if gpu["obstacle"] else ""
         busy = "" if gpu["utilization"] is None else f"  {gpu['utilization']} %"
         lines.append(
             f"GPU {number}  {gpu['name']}  {gpu['memory_free']} MiB of {gpu['memory_total']} free, "
-            f"{gpu['memory_unreserved']} not reserved{busy}"
+            f"{gpu['memory_unreserved']} not reserved{busy}{obstacle}"
         )
         lines += [
             f"       {lease['memory']} MiB for {lease['task']}: pid {lease['pid']}, "

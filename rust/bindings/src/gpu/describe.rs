@@ -41,6 +41,7 @@ pub fn describe<'py>(py: Python<'py>, view: &DeviceView) -> PyResult<Bound<'py, 
     described.set_item("reservations", reservations.collect::<PyResult<Vec<_>>>()?)?;
     described.set_item("status", device.status.name())?;
     described.set_item("reason", device.status.reason())?;
+    described.set_item("obstacle", view.obstacle())?;
     described.set_item("compute_mode", mode)?;
     described.set_item("is_mig", device.mig.is_some())?;
     let parent = device.mig.as_ref().map(|place| place.parent_uuid.as_str());

@@ -44,6 +44,9 @@ impl GPUManager {
     ///     ``status``, ``reason``
     ///         ``'ok'`` and None; or ``'denied'``, ``'lost'`` or ``'unreadable'`` and why. Such a GPU
     ///         has no memory, and is never selected;
+    ///     ``obstacle``
+    ///         why nothing may be put on it now, however much memory it has, or None: the above, or its
+    ///         compute mode;
     ///     ``compute_mode``, ``is_mig``, ``parent_uuid``, ``unified_memory``
     ///         what limits its use;
     ///     ``age``

@@ -118,7 +118,7 @@ function gpuItem() {
       const rows = isUsable ? gpu.reservations.map((row) => ({ row, users })) : [];
       sync(held, rows, ({ row }) => `${row.pid} ${row.task}`, heldItem);
       if (!isUsable) {
-        setText(facts, text.visible(`${gpu.status}: ${gpu.reason}`));
+        setText(facts, text.visible(gpu.obstacle));
         return;
       }
       const used = gpu.memory_total - gpu.memory_free;
@@ -127,6 +127,7 @@ function gpuItem() {
         `used memory of ${name.textContent}`);
       const parts = [`${text.count(gpu.memory_unreserved)} MiB not reserved`];
       if (gpu.utilization !== null) parts.push(`${gpu.utilization} % busy`);
+      if (gpu.obstacle !== null) parts.push(text.visible(gpu.obstacle));
       setText(facts, parts.join(" · "));
     },
   };

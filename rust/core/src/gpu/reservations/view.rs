@@ -157,7 +157,7 @@ impl DeviceView {
     }
 
     /// Why nothing may be put on it, however much memory it has.
-    pub(in crate::gpu) fn obstacle(&self) -> Option<String> {
+    pub fn obstacle(&self) -> Option<String> {
         if let Some(reason) = self.device.status.reason() {
             return Some(format!("{}: {reason}", self.device.status.name()));
         }
