@@ -1,14 +1,15 @@
 """A cached trajectory as a torch dataset, against the same frames as one tensor in memory.
 
 What is timed is one epoch of a `DataLoader` with batches of 32, without worker processes: in the order
-of the frames, and shuffled. The compressed ones share what a process keeps of decoded frames, into which
-they fit together; `PROTEINFLEX_DECODED_MB=0` shows how it is without.
+of the frames, and shuffled. A process keeps 256 MB here of what was decoded or verified, into which all fit
+together; `PROTEINFLEX_DECODED_MB=0` shows how it is without.
 
     python benches/peers/torch_dataset.py
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import warnings
@@ -25,6 +26,8 @@ from proteinflex_optimization.integrations.torch import TrajectoryDataset
 from torch.utils.data import DataLoader, TensorDataset
 
 REPEATS = 10
+
+os.environ.setdefault("PROTEINFLEX_DECODED_MB", "256")
 
 
 def main() -> None:
