@@ -41,6 +41,16 @@ def is_stored(found):
     )
 
 
+def suspended(directory):
+    """Leave a trajectory unfinished; return the cache and its file."""
+    handler = DataHandler(directory)
+    writer = handler.trajectory_writer("md")
+    writer.append(DATA["frames"])
+    writer.suspend()
+    (path,) = directory.glob("entries/*/*.suspended")
+    return handler, path
+
+
 @pytest.mark.parametrize("compress", [True, False])
 def test_a_flipped_byte_anywhere_is_never_other_data(tmp_path, compress):
     handler = DataHandler(tmp_path, enable_compression=compress)
@@ -177,11 +187,7 @@ def test_the_commands_call_an_entry_of_a_newer_version_newer_and_leave_it_alone(
 
 
 def test_an_unfinished_trajectory_of_a_newer_version_is_said_to_be_one_and_stays(tmp_path, caplog):
-    handler = DataHandler(tmp_path)
-    writer = handler.trajectory_writer("md")
-    writer.append(DATA["frames"])
-    writer.suspend()
-    (path,) = tmp_path.glob("entries/*/*.suspended")
+    handler, path = suspended(tmp_path)
     make_newer(path)
     (row,) = handler.unfinished()
     assert row["data_id"] is None
@@ -275,11 +281,7 @@ def test_damage_within_an_unfinished_trajectory_drops_no_frames_behind_it(tmp_pa
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: bytes(64) + data[64:]])
 def test_an_unfinished_trajectory_without_its_beginning_is_damage(tmp_path, damage):
-    handler = DataHandler(tmp_path)
-    writer = handler.trajectory_writer("md")
-    writer.append(DATA["frames"])
-    writer.suspend()
-    (path,) = tmp_path.glob("entries/*/*.suspended")
+    handler, path = suspended(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(CorruptDataError, match="overwrite=True"):
         handler.trajectory_writer("md", resume=True)
@@ -371,11 +373,7 @@ def record_end(file, start):
 
 @pytest.mark.parametrize("text", [",f4", "m8s"])
 def test_a_writer_that_reads_back_names_the_file_with_a_wrong_type(tmp_path, text):
-    handler = DataHandler(tmp_path)
-    writer = handler.trajectory_writer("md")
-    writer.append(DATA["frames"])
-    writer.suspend()
-    (path,) = tmp_path.glob("entries/*/*.suspended")
+    handler, path = suspended(tmp_path)
     file, old = path.read_bytes(), b'"descr":"<f4"'
     record = 64
     while old not in file[record : (after := record_end(file, record))]:

@@ -253,7 +253,7 @@ class TrajectoryReporter:
         step = int(simulation.currentStep)
         self._begin(simulation, step)
         if self._last_step == step - self._interval:
-            # What a signal's handler raised came before its frame was there, and was caught.
+            # An exception of a signal's handler kept this step's frame from being stored.
             self.report_due(simulation)
         return {
             "steps": steps_until(self._interval, step),

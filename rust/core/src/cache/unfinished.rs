@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::Cache;
 use super::layout::{Key, LEASE};
+use super::load::as_damage;
 use super::scan::{PartialFile, is_folder, unless_closed};
 use crate::error::{CacheError, UnfinishedFrames};
 use crate::fs::{FileClock, LeaseHolder, lease_holder, list_if_there, name_of};
@@ -95,9 +96,9 @@ impl Cache {
         if let Some(holder) = self.holder_of(&key) {
             return Some(UnfinishedFrames::BeingWritten { holder: holder.description() });
         }
-        let entry = match Entry::open_unfinished(&file.path) {
+        let entry = match as_damage(Entry::open_unfinished(&file.path)) {
             Ok(entry) => entry,
-            Err(Error::Corrupt { .. } | Error::NotThisFormat { .. }) => {
+            Err(Error::Corrupt { .. }) => {
                 return Some(UnfinishedFrames::Damaged { path: file.path });
             }
             Err(_) => return None,

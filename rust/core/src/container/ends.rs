@@ -108,14 +108,14 @@ pub struct Trailer {
     pub length: u64,
     /// What tells this content from any other.
     pub content_id: [u8; 16],
-    /// Of the entry header, the value tree and the index, see [`checksum_of_records`]: these are of
-    /// this file, and not of another one, or of an older one that was in its place.
+    /// See [`checksum_of_records`]: it tells the entry header, the value tree and the index of this
+    /// file from those of another one, or of an older one that was in its place.
     pub records: u64,
     /// The checksum of the topology; 0 where there is none.
     pub topology: u64,
 }
 
-/// The checksum of the checksums of records.
+/// The checksum of the checksums of the entry header, the value tree and the index.
 pub fn checksum_of_records(records: [RecordHeader; 3]) -> u64 {
     checksum(records.map(|record| U64::from(record.checksum)).as_bytes())
 }
