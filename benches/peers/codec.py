@@ -77,9 +77,10 @@ def times(directory: Path, topology: str, frames: np.ndarray) -> None:
     """Print how long storing and reading take, next to XTC.
 
     Each reading opens the entry again, so that no frame is found that was decoded before. XTC's index of
-    frames is there already.
+    frames is there already; the file is opened for one frame only.
     """
     import MDAnalysis
+    from MDAnalysis.coordinates.XTC import XTCReader
 
     path = directory / f"{len(frames)}.xtc"
     atoms = MDAnalysis.Universe(topology).atoms
@@ -124,11 +125,15 @@ def times(directory: Path, topology: str, frames: np.ndarray) -> None:
         with handler.open(key) as opened:
             opened[len(frames) // 2]
 
+    def one_xtc() -> None:
+        with XTCReader(str(path)) as opened:
+            opened[len(frames) // 2]
+
     cases = {
         "write all": (write, write_xtc),
         "read all": (read, read_xtc),
         "read each frame, in random order": (random, random_xtc),
-        "open and read one frame": (one, lambda: universe.trajectory[order[0]]),
+        "open and read one frame": (one, one_xtc),
     }
     rows = []
     for name, (ours, theirs) in cases.items():

@@ -108,18 +108,49 @@ pub fn any_bits<S: Simd>(x: u32x8<S>) -> u32 {
     x.to_array().into_iter().fold(0, |any, bits| any | bits)
 }
 
-/// Eight vectors of what each of these has in one lane.
+/// Vectors of what each of these, of as many lanes, has in one lane.
 #[inline(always)]
-pub fn transposed<S: Simd, V: SimdBase<S>>(mut vectors: [V; LANES]) -> [V; LANES] {
-    // Each step takes the upper half in between the lower one, as one shuffles cards; after three,
-    // the numbers of vectors and lanes have changed places.
-    for _ in 0..LANES.ilog2() {
+pub fn transposed<S: Simd, V: SimdBase<S>, const N: usize>(mut vectors: [V; N]) -> [V; N] {
+    // Each step takes the upper half in between the lower one, as one shuffles cards; after all of
+    // them, the numbers of vectors and lanes have changed places.
+    for _ in 0..N.ilog2() {
         let from = vectors;
-        for i in 0..LANES / 2 {
-            (vectors[2 * i], vectors[2 * i + 1]) = from[i].interleave(from[i + LANES / 2]);
+        for i in 0..N / 2 {
+            (vectors[2 * i], vectors[2 * i + 1]) = from[i].interleave(from[i + N / 2]);
         }
     }
     vectors
+}
+
+/// What eight rows of four have in each column.
+#[inline(always)]
+pub fn columns<S: Simd, V: SimdCombine<S>>(simd: S, rows: &[V::Array; LANES]) -> [V::Combined; 4]
+where
+    V::Array: Copy,
+{
+    let [mut low, mut high]: [[V; 4]; 2] = [[rows[0].simd_into(simd); 4]; 2];
+    for i in 0..4 {
+        (low[i], high[i]) = (rows[i].simd_into(simd), rows[i + 4].simd_into(simd));
+    }
+    let (low, high) = (transposed(low), transposed(high));
+    let mut columns = [low[0].combine(high[0]); 4];
+    for i in 1..4 {
+        columns[i] = low[i].combine(high[i]);
+    }
+    columns
+}
+
+/// The eight rows with these columns.
+#[inline(always)]
+pub fn rows<S: Simd, V: SimdSplit<S>>(columns: [V; 4]) -> [V::Split; LANES] {
+    let mut halves = [columns[0].split(); 4];
+    for i in 1..4 {
+        halves[i] = columns[i].split();
+    }
+    let [a, b, c, d] = halves;
+    let [a, b, c, d, e, f, g, h] = [a.0, b.0, c.0, d.0, a.1, b.1, c.1, d.1];
+    let ([a, b, c, d], [e, f, g, h]) = (transposed([a, b, c, d]), transposed([e, f, g, h]));
+    [a, b, c, d, e, f, g, h]
 }
 
 #[cfg(test)]

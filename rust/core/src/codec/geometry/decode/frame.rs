@@ -7,19 +7,19 @@
 //! before it have been read; so the atoms are of eight tiles, which are read side by side, and a
 //! tile whose next atom has another predictor waits.
 
-use fearless_simd::{f32x8, i32x8, mask32x8, prelude::*, u32x8};
+use fearless_simd::{f32x4, f32x8, i32x4, i32x8, mask32x8, prelude::*, u32x8};
 
-use super::innovations::ResidualLanes;
+use super::frame_residuals::Residuals;
 use super::layout::{AtomLayout, ModelLayout};
 use super::restore::{FloatDecoder, QuantizedDecoder};
 use super::rows::write_frame;
 use crate::codec::geometry::domain::Domain;
 use crate::codec::geometry::entropy::bits::BitReader;
 use crate::codec::geometry::model::TILE;
-use crate::codec::geometry::point::{Point, StoredPoint};
+use crate::codec::geometry::point::Point;
 use crate::codec::geometry::predict::{Predictor, PredictorParams, SideInfo, reconstruct};
 use crate::codec::grid::Grid;
-use crate::codec::simd::{LANES, Lanes};
+use crate::codec::simd::{LANES, columns, rows};
 
 /// Atoms that are decoded together, in an order in which each comes after its references.
 #[derive(Debug)]
@@ -115,64 +115,84 @@ impl LaneGroup {
     fn gather<S: Simd>(
         &self,
         simd: S,
-        ModelLayout { atoms, tiles, .. }: &ModelLayout,
-        points: &[[f32; 3]],
+        model: &ModelLayout,
+        points: &[f32],
     ) -> ([Point<S>; 3], PredictorParams<f32x8<S>>) {
-        let mut references: [StoredPoint; 3] = [[Lanes::ZERO; 3]; 3];
-        let [mut coefficients, [mut square, mut product, _]] = [[Lanes::ZERO; 3]; 2];
+        match self.predictor.references() {
+            0 => (self.centres(simd, model), PredictorParams::<f32>::NONE.splat(simd)),
+            1 => self.gather_references::<S, 1>(simd, model, points),
+            2 => self.gather_references::<S, 2>(simd, model, points),
+            _ => self.gather_references::<S, 3>(simd, model, points),
+        }
+    }
+
+    #[inline(always)]
+    fn centres<S: Simd>(&self, simd: S, model: &ModelLayout) -> [Point<S>; 3] {
+        let mut centres = [[0.0; 4]; LANES];
+        for lane in 0..LANES {
+            if let Some(tile) = model.tiles.get(self.atoms[lane] as usize / TILE) {
+                centres[lane][..3].copy_from_slice(&tile.centre);
+            }
+        }
+        let [x, y, z, _] = columns::<S, f32x4<S>>(simd, &centres);
+        [Point([x, y, z]); 3]
+    }
+
+    #[inline(always)]
+    fn gather_references<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        ModelLayout { atoms, .. }: &ModelLayout,
+        points: &[f32],
+    ) -> ([Point<S>; 3], PredictorParams<f32x8<S>>) {
+        let mut references = [[[0.0; 4]; LANES]; R];
+        let (mut params, mut products) = ([[0.0; 4]; LANES], [0.0; LANES]);
         for lane in 0..LANES {
             let index = self.atoms[lane] as usize;
             let Some(atom) = atoms.get(index) else { continue };
-            let tile = index / TILE;
-            let is_direct = self.predictor == Predictor::Direct;
-            let used = if is_direct { 1 } else { self.predictor.references() };
-            for i in 0..used {
-                let from = match is_direct {
-                    true => &tiles[tile].centre,
-                    false => &points[tile * TILE + usize::from(atom.references[i])],
-                };
-                for axis in 0..3 {
-                    references[i][axis].0[lane] = from[axis];
+            for i in 0..R {
+                let at = 3 * (index / TILE * TILE + usize::from(atom.references[i]));
+                if let Some(point) = points.get(at..).and_then(|points| points.first_chunk()) {
+                    references[i][lane] = *point;
                 }
             }
-            for i in 0..3 {
-                coefficients[i].0[lane] = atom.params.coefficients[i];
-            }
-            square.0[lane] = atom.params.square;
-            product.0[lane] = atom.params.product;
+            let PredictorParams { coefficients: [u, v, w], square, product } = atom.params;
+            params[lane] = [u, v, w, square];
+            products[lane] = product;
         }
-        let [a, b, c] = &references;
-        let references = [Point::load(simd, a), Point::load(simd, b), Point::load(simd, c)];
-        let Point(coefficients) = Point::load(simd, &coefficients);
-        let (square, product) = (square.load(simd), product.load(simd));
-        (references, PredictorParams { coefficients, square, product })
+        let mut loaded = [Point::splat(simd, [0.0; 3]); 3];
+        for i in 0..R {
+            let [x, y, z, _] = columns::<S, f32x4<S>>(simd, &references[i]);
+            loaded[i] = Point([x, y, z]);
+        }
+        let [u, v, w, square] = columns::<S, f32x4<S>>(simd, &params);
+        let product = products.simd_into(simd);
+        (loaded, PredictorParams { coefficients: [u, v, w], square, product })
     }
 
     /// The residuals and the sides of its atoms.
     #[inline(always)]
-    fn residuals<S: Simd>(&self, simd: S, all: &[ResidualLanes]) -> ([i32x8<S>; 3], SideInfo<S>) {
-        let mut read = [[0; LANES]; 4];
+    fn residuals<S: Simd>(&self, simd: S, all: &[Residuals]) -> ([i32x8<S>; 3], SideInfo<S>) {
+        let mut read = [[0; 4]; LANES];
         for lane in 0..LANES {
-            let atom = self.atoms[lane] as usize;
-            let (tile, index) = (atom / TILE, atom % TILE);
-            if let Some(residuals) = all.get(tile / LANES * TILE + index) {
-                for i in 0..4 {
-                    read[i][lane] = residuals[i][tile % LANES];
-                }
+            if let Some(&residuals) = all.get(self.atoms[lane] as usize) {
+                read[lane] = residuals;
             }
         }
-        let [x, y, z, side] = read;
-        let side_info = SideInfo::from_number(self.predictor, side.simd_into(simd));
-        ([x.simd_into(simd), y.simd_into(simd), z.simd_into(simd)], side_info)
+        let [x, y, z, side] = columns::<S, i32x4<S>>(simd, &read);
+        let side_info = SideInfo::from_number(self.predictor, side);
+        ([x, y, z], side_info)
     }
 
     /// Keeps its atoms.
     #[inline(always)]
-    fn store<S: Simd>(&self, point: Point<S>, points: &mut [[f32; 3]]) {
-        let lanes = point.store();
+    fn store<S: Simd>(&self, point: Point<S>, points: &mut [f32]) {
+        let Point([x, y, z]) = point;
+        let rows = rows([x, y, z, x]);
         for lane in 0..LANES {
-            if let Some(point) = points.get_mut(self.atoms[lane] as usize) {
-                *point = [lanes[0].0[lane], lanes[1].0[lane], lanes[2].0[lane]];
+            let at = 3 * self.atoms[lane] as usize;
+            if let Some(point) = points.get_mut(at..at + 3) {
+                point.copy_from_slice(&rows[lane].to_array()[..3]);
             }
         }
     }
@@ -182,8 +202,8 @@ impl LaneGroup {
 pub struct FrameDecoder<'a> {
     pub schedule: &'a Schedule,
     pub model: &'a ModelLayout,
-    /// Of eight tiles step by step, then of the next eight.
-    pub residuals: &'a [ResidualLanes],
+    /// Of all atoms.
+    pub residuals: &'a [Residuals],
     /// The grid of the floats, where they are on one.
     pub grid: Option<Grid>,
     /// Part of the streams, from this byte of them on.
@@ -191,8 +211,8 @@ pub struct FrameDecoder<'a> {
     pub first: usize,
     /// Where the lower bits of each tile begin in all of them.
     pub lower: &'a [u32],
-    /// Room for all atoms.
-    pub points: &'a mut [[f32; 3]],
+    /// Room for the coordinates of all atoms, and one number more: four are read at a time.
+    pub points: &'a mut [f32],
     /// The rows of the frame.
     pub out: &'a mut [u8],
 }
@@ -205,7 +225,7 @@ impl FrameDecoder<'_> {
             Some(_) => self.decode_quantized(simd),
             None => self.decode_floats(simd),
         }
-        write_frame(simd, self.points, grid, self.out);
+        write_frame(simd, &self.points[..3 * self.model.atoms.len()], grid, self.out);
     }
 
     #[inline(always)]

@@ -2,14 +2,14 @@
 
 use fearless_simd::{i32x8, prelude::*, u32x8};
 
-use super::innovations::{ResidualLanes, sides_after, store};
+use super::innovations::sides_after;
 use super::layout::{AtomLayout, Field, TileLayout};
 use crate::codec::geometry::entropy::huffman::Table;
 use crate::codec::geometry::entropy::noise;
 use crate::codec::geometry::entropy::symbol::SymbolReader;
 use crate::codec::geometry::model::TILE;
 use crate::codec::geometry::words::Words;
-use crate::codec::simd::{LANES, keep_if};
+use crate::codec::simd::{LANES, keep_if, rows};
 
 /// How an atom of each of eight tiles is read, packed: the bit at which its field begins, three
 /// coefficients in quarters, and how many sides are told from those of the key frame; three numbers
@@ -23,6 +23,9 @@ const SIDES_AT: u32 = 28;
 const NOISY_AT: [u32; 3] = [0, 5, 10];
 const SIDE_BITS_AT: u32 = 16;
 const TABLE_AT: u32 = 24;
+
+/// What strings say of an atom: three residuals, and a side.
+pub type Residuals = [i32; 4];
 
 /// How strings are read: of eight tiles step by step, then of the next eight.
 #[derive(Debug)]
@@ -44,27 +47,32 @@ impl Steps {
 fn steps(atoms: &[AtomLayout], field: impl Fn(&AtomLayout) -> &Field) -> Vec<Step> {
     let mut steps = Vec::with_capacity(atoms.len().div_ceil(LANES * TILE) * TILE);
     for eight in atoms.chunks(LANES * TILE) {
-        for index in 0..TILE.min(eight.len()) {
-            let mut step = [[0; LANES]; 2];
-            for (lane, atom) in eight.iter().skip(index).step_by(TILE).enumerate() {
-                let field = field(atom);
-                let (coefficients, sides) = atom.ar();
-                step[0][lane] = u32::from(field.bit) | (sides as u32) << SIDES_AT;
-                step[1][lane] = match field.has_symbols {
-                    true => (u32::from(atom.table) + 1) << TABLE_AT,
-                    false => atom.predictor.side_bits() << SIDE_BITS_AT,
-                };
-                for i in 0..3 {
-                    // Both are of the key frame: their sum is even.
-                    let quarters = coefficients[i].iter().sum::<i32>() / 2;
-                    step[0][lane] |= (quarters as u32) << QUARTERS_AT[i];
-                    step[1][lane] |= u32::from(field.noisy[i]) << NOISY_AT[i];
-                }
+        let first = steps.len();
+        steps.resize(first + TILE.min(eight.len()), [[0; LANES]; 2]);
+        for (lane, tile) in eight.chunks(TILE).enumerate() {
+            for (atom, step) in tile.iter().zip(&mut steps[first..]) {
+                [step[0][lane], step[1][lane]] = packed(atom, field(atom));
             }
-            steps.push(step);
         }
     }
     steps
+}
+
+/// How an atom is read, packed as [`Step`] says.
+fn packed(atom: &AtomLayout, field: &Field) -> [u32; 2] {
+    let (coefficients, sides) = atom.ar();
+    let mut places = u32::from(field.bit) | (sides as u32) << SIDES_AT;
+    let mut packed = match field.has_symbols {
+        true => (u32::from(atom.table) + 1) << TABLE_AT,
+        false => atom.predictor.side_bits() << SIDE_BITS_AT,
+    };
+    for i in 0..3 {
+        // Both are of the key frame: their sum is even.
+        let quarters = coefficients[i].iter().sum::<i32>() / 2;
+        places |= (quarters as u32) << QUARTERS_AT[i];
+        packed |= u32::from(field.noisy[i]) << NOISY_AT[i];
+    }
+    [places, packed]
 }
 
 /// Where the strings of eight tiles begin, and their symbols.
@@ -89,9 +97,9 @@ pub struct FrameStrings<'a> {
 }
 
 impl FrameStrings<'_> {
-    /// Reads the residuals.
+    /// Reads the residuals: of the atoms of the first tile, then of the next one.
     #[inline(always)]
-    pub fn read<S: Simd>(self, simd: S, out: &mut [ResidualLanes]) {
+    pub fn read<S: Simd>(self, simd: S, out: &mut [Residuals]) {
         let Self { steps, eight, streams, tables, own, key } = self;
         let usual = steps.usual.chunks(TILE).nth(eight).unwrap_or_default();
         let keyed = steps.key.chunks(TILE).nth(eight).unwrap_or_default();
@@ -99,8 +107,9 @@ impl FrameStrings<'_> {
             (Some(own), Some(key)) => {
                 let mut own = Reader::new(simd, streams, tables, &own);
                 let mut key = Reader::new(simd, streams, tables, &key);
-                for ((own_step, key_step), out) in usual.iter().zip(keyed).zip(out) {
-                    store(ar_decode(own_step, own.next(own_step), key.next(key_step)), out);
+                for (index, (own_step, key_step)) in usual.iter().zip(keyed).enumerate() {
+                    let read = ar_decode(own_step, own.next(own_step), key.next(key_step));
+                    store(read, index, out);
                 }
                 return;
             }
@@ -109,8 +118,19 @@ impl FrameStrings<'_> {
             (None, None) => return,
         };
         let mut reader = Reader::new(simd, streams, tables, &starts);
-        for (step, out) in steps.iter().zip(out) {
-            store(reader.next(step), out);
+        for (index, step) in steps.iter().enumerate() {
+            store(reader.next(step), index, out);
+        }
+    }
+}
+
+/// Keeps what was read of an atom of each tile.
+#[inline(always)]
+fn store<S: Simd>(read: [i32x8<S>; 4], index: usize, out: &mut [Residuals]) {
+    let rows = rows(read);
+    for lane in 0..LANES {
+        if let Some(out) = out.get_mut(lane * TILE + index) {
+            *out = rows[lane].to_array();
         }
     }
 }

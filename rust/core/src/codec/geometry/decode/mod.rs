@@ -14,7 +14,7 @@ use std::ops::Range;
 use once_cell::race::OnceBox;
 
 use frame::{FrameDecoder, Schedule};
-use frame_residuals::{FrameStrings, Starts, Steps};
+use frame_residuals::{FrameStrings, Residuals, Starts, Steps};
 use in_turn::InTurn;
 use innovations::{PredictedFrom, ResidualLanes};
 use layout::{AtomLayout, ModelLayout, ROW, read_model};
@@ -185,9 +185,8 @@ impl Decoder {
         let decode = |group: TileGroup<'_>| vectorized!(simd => group.decode(simd));
         self.read_by(decode, streams, grid, (frames, is_wanted), out, layout)?;
         if !alone.is_empty() {
-            let mut points = try_zeroed(self.model.atoms.len())?;
-            let mut residuals: Vec<ResidualLanes> =
-                try_zeroed(self.model.tiles.len().div_ceil(LANES) * TILE)?;
+            let mut points = try_zeroed(3 * self.model.atoms.len() + 1)?;
+            let mut residuals = try_zeroed(self.model.tiles.len() * TILE)?;
             for (index, &frame) in alone.iter().enumerate() {
                 let start = layout.start + (together + index) * layout.frame_bytes;
                 let out = out.get_mut(start..).unwrap_or_default();
@@ -203,8 +202,8 @@ impl Decoder {
         streams: Excerpt<'_>,
         grid: Option<Grid>,
         frame: usize,
-        residuals: &mut [ResidualLanes],
-        points: &mut [[f32; 3]],
+        residuals: &mut [Residuals],
+        points: &mut [f32],
         out: &mut [u8],
     ) {
         let tiles = self.model.tiles.len();
@@ -215,7 +214,7 @@ impl Decoder {
         });
         let has_keys = self.has_keys();
         let key = if has_keys { self.reference.of(frame, self.frames) } else { None };
-        for (eight, out) in residuals.chunks_mut(TILE).enumerate() {
+        for (eight, out) in residuals.chunks_mut(LANES * TILE).enumerate() {
             let starts = |frame: usize, is_key: bool| {
                 let mut starts = Starts::default();
                 let tiles = self.model.tiles.iter().enumerate().skip(eight * LANES).take(LANES);

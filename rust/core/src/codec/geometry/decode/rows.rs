@@ -44,13 +44,7 @@ pub fn write_tile<S: Simd>(
 
 /// Writes the atoms of a frame, the first of them at the beginning of `out`.
 #[inline(always)]
-pub fn write_frame<S: Simd>(
-    simd: S,
-    points: &[[f32; COMPONENTS]],
-    grid: Option<Grid>,
-    out: &mut [u8],
-) {
-    let numbers = points.as_flattened();
+pub fn write_frame<S: Simd>(simd: S, numbers: &[f32], grid: Option<Grid>, out: &mut [u8]) {
     let out = out.get_mut(..size_of_val(numbers)).unwrap_or_default();
     let (vectors, rest) = numbers.as_chunks::<LANES>();
     let (parts, last) = out.as_chunks_mut::<VECTOR>();

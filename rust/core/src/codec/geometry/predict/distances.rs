@@ -28,6 +28,7 @@ pub struct PredictorParams<T> {
 }
 
 impl PredictorParams<f32> {
+    pub const NONE: Self = Self { coefficients: [0.0; 3], square: 0.0, product: 0.0 };
     /// The same in all lanes.
     #[inline(always)]
     pub fn splat<S: Simd>(&self, simd: S) -> PredictorParams<f32x8<S>> {
