@@ -2,7 +2,8 @@
 //! pick frames at random, or go through a trajectory more than once.
 //!
 //! All open entries of a process share one cache of a bounded size, so how many are open does not
-//! matter. The least recently used item is dropped first. Nothing is decoded under its lock: two
+//! matter. The least recently used item is dropped first; but frames never displace the first few
+//! megabytes of models, which are small beside what they save. Nothing is decoded under its lock: two
 //! threads that want the same block at the same moment both decode it, with the same result.
 
 use std::collections::BTreeMap;
@@ -19,9 +20,9 @@ use crate::{Result, threads};
 const SIZE_VARIABLE: &str = "PROTEINFLEX_DECODED_MB";
 /// The default: the frames of a few chunks, or all of a trajectory of moderate size.
 const DEFAULT_MB: usize = 128;
-/// Bytes that models may take in any case: without them, each frame of a trajectory that is
-/// open would cost as much as the first.
-const MODELS: usize = 32 << 20;
+/// Bytes that models and checksums may take besides: without them, each frame of a trajectory that
+/// is open would cost as much as the first.
+const FOR_MODELS: usize = 32_000_000;
 /// How often the lock is tried. It is held for less than a microsecond; in a child that was forked
 /// meanwhile it is held for ever, and then nothing is cached there.
 const TRIES: usize = 100;
@@ -148,9 +149,12 @@ pub enum Item {
 }
 
 impl Item {
-    /// Whether it is the model of a chunk, without its frames.
-    fn is_model(&self) -> bool {
-        matches!(self, Self::Open(block) if !block.has_payload())
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Open(block) if !block.has_payload() => Kind::Model,
+            Self::Sums(_) => Kind::Model,
+            _ => Kind::Frames,
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -163,6 +167,15 @@ impl Item {
     }
 }
 
+/// What an item holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Frames, decoded or not.
+    Frames,
+    /// What frames are read by: the model of a chunk, or checksums.
+    Model,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct ItemKey {
     field: u64,
@@ -173,7 +186,7 @@ struct ItemKey {
 /// The cache of the process.
 #[derive(Debug)]
 struct SharedCache {
-    /// The most bytes of all items.
+    /// The most bytes of all items, besides [`FOR_MODELS`].
     capacity: AtomicUsize,
     items: Mutex<Items>,
 }
@@ -185,8 +198,15 @@ const UNKNOWN: usize = usize::MAX;
 struct Items {
     /// Each item, and when it was used last.
     by_key: BTreeMap<ItemKey, (u64, Item)>,
-    by_use: BTreeMap<u64, ItemKey>,
     uses: u64,
+    frames: OfKind,
+    models: OfKind,
+}
+
+/// The items of one kind.
+#[derive(Debug, Default)]
+struct OfKind {
+    by_use: BTreeMap<u64, ItemKey>,
     bytes: usize,
 }
 
@@ -204,43 +224,38 @@ impl SharedCache {
     }
 
     const fn new(capacity: usize) -> Self {
-        let items = Items { by_key: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0, bytes: 0 };
+        let items = Items {
+            by_key: BTreeMap::new(),
+            uses: 0,
+            frames: OfKind { by_use: BTreeMap::new(), bytes: 0 },
+            models: OfKind { by_use: BTreeMap::new(), bytes: 0 },
+        };
         Self { capacity: AtomicUsize::new(capacity), items: Mutex::new(items) }
     }
 
     fn get(&self, key: ItemKey) -> Option<Item> {
         let mut items = self.lock()?;
-        let items = &mut *items;
-        let (used, item) = items.by_key.get_mut(&key)?;
-        items.uses += 1;
-        items.by_use.remove(used);
-        items.by_use.insert(items.uses, key);
-        *used = items.uses;
-        Some(item.clone())
+        let item = items.remove(&key)?;
+        items.insert(key, item.clone());
+        Some(item)
     }
 
     fn put(&self, key: ItemKey, item: Item) {
-        let bytes = item.bytes();
         let capacity = self.capacity.load(Ordering::Relaxed);
-        let capacity = if item.is_model() { capacity.max(MODELS) } else { capacity };
-        if bytes > capacity {
+        let most = if item.kind() == Kind::Model { capacity + FOR_MODELS } else { capacity };
+        if item.bytes() > most {
             return;
         }
         // Memory is given back after the lock.
         let mut dropped = Vec::new();
         let Some(mut items) = self.lock() else { return };
         dropped.extend(items.remove(&key));
-        while items.bytes + bytes > capacity
-            && let Some((_, oldest)) = items.by_use.first_key_value()
+        items.insert(key, item);
+        while items.counted() > capacity
+            && let Some(oldest) = items.oldest()
         {
-            let oldest = *oldest;
             dropped.extend(items.remove(&oldest));
         }
-        items.uses += 1;
-        let used = items.uses;
-        items.by_use.insert(used, key);
-        items.by_key.insert(key, (used, item));
-        items.bytes += bytes;
         drop(items);
     }
 
@@ -269,11 +284,41 @@ impl SharedCache {
 }
 
 impl Items {
+    /// The bytes that count.
+    fn counted(&self) -> usize {
+        self.frames.bytes + self.models.bytes.saturating_sub(FOR_MODELS)
+    }
+
+    /// What was used least recently of what counts.
+    fn oldest(&self) -> Option<ItemKey> {
+        let frames = self.frames.by_use.first_key_value();
+        let models = self.models.by_use.first_key_value();
+        let models = models.filter(|_| self.models.bytes > FOR_MODELS);
+        frames.into_iter().chain(models).min().map(|(_, key)| *key)
+    }
+
+    fn insert(&mut self, key: ItemKey, item: Item) {
+        self.uses += 1;
+        let used = self.uses;
+        let of_kind = self.of_kind(item.kind());
+        of_kind.by_use.insert(used, key);
+        of_kind.bytes += item.bytes();
+        self.by_key.insert(key, (used, item));
+    }
+
     fn remove(&mut self, key: &ItemKey) -> Option<Item> {
         let (used, item) = self.by_key.remove(key)?;
-        self.by_use.remove(&used);
-        self.bytes -= item.bytes();
+        let of_kind = self.of_kind(item.kind());
+        of_kind.by_use.remove(&used);
+        of_kind.bytes -= item.bytes();
         Some(item)
+    }
+
+    fn of_kind(&mut self, kind: Kind) -> &mut OfKind {
+        match kind {
+            Kind::Frames => &mut self.frames,
+            Kind::Model => &mut self.models,
+        }
     }
 }
 
@@ -299,18 +344,34 @@ mod tests {
         let gone = kept.iter().filter(|kept| !**kept).count();
         assert!(kept[0], "it was used again");
         assert_eq!((gone, kept[1], kept[3], kept[4]), (3, false, false, true));
-        assert_eq!(cache.lock().unwrap().bytes, 95);
+        assert_eq!(cache.lock().unwrap().frames.bytes, 95);
         cache.put(key(1, 1), frames(101));
         assert!(cache.get(key(1, 1)).is_none(), "it would not fit at all");
-        assert_eq!(cache.lock().unwrap().bytes, 95);
+        assert_eq!(cache.lock().unwrap().frames.bytes, 95);
+    }
+
+    #[test]
+    fn models_stay_beside_frames_up_to_a_bound_of_their_own() {
+        let megabyte = || Item::Sums(Arc::new(vec![0; 1_000_000 / size_of::<u64>()]));
+        let cache = SharedCache::new(5_000_000);
+        (0..20).for_each(|chunk| cache.put(key(0, chunk), megabyte()));
+        (0..20).for_each(|chunk| cache.put(key(1, chunk), frames(1_000_000)));
+        let kept = |field| (0..50).filter(|&chunk| cache.get(key(field, chunk)).is_some()).count();
+        assert_eq!([kept(0), kept(1)], [20, 5]);
+        (20..40).for_each(|chunk| cache.put(key(0, chunk), megabyte()));
+        assert_eq!([kept(1), kept(0)], [5, 32], "these were used less recently");
+        (40..42).for_each(|chunk| cache.put(key(0, chunk), megabyte()));
+        assert_eq!([kept(1), kept(0)], [3, 34], "frames were");
+        (20..30).for_each(|chunk| cache.put(key(1, chunk), frames(1_000_000)));
+        assert_eq!([kept(1), kept(0)], [5, 32]);
     }
 
     #[test]
     fn an_item_that_is_put_again_counts_once() {
         let cache = SharedCache::new(100);
         (0..5).for_each(|_| cache.put(key(0, 0), frames(40)));
-        assert_eq!(cache.lock().unwrap().bytes, 40);
-        assert_eq!(cache.lock().unwrap().by_use.len(), 1);
+        let frames = &cache.lock().unwrap().frames;
+        assert_eq!((frames.bytes, frames.by_use.len()), (40, 1));
     }
 
     #[test]
@@ -321,7 +382,7 @@ mod tests {
         }
         cache.remove_field(1);
         let items = cache.lock().unwrap();
-        assert_eq!((items.bytes, items.by_key.len(), items.by_use.len()), (60, 6, 6));
+        assert_eq!((items.frames.bytes, items.by_key.len(), items.frames.by_use.len()), (60, 6, 6));
         assert!(items.by_key.keys().all(|key| key.field != 1));
     }
 
