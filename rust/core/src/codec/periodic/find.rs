@@ -92,7 +92,7 @@ pub fn find(frames: &[&[Place]], jumps_count: bool) -> Option<Found> {
     if is_cut {
         let sampled = || samples.iter().map(|&frame| frames[frame]).zip(&extents).zip(&boxes);
         let is_joined = |row| {
-            sampled().all(|((frame, extent), of)| extent.is_near(of.shortest(step(frame, row)).0))
+            sampled().all(|((frame, extent), of)| extent.is_near(of.shortest(step(frame, row))))
         };
         joined = (0..rows).map(|row| u8::from(!is_first(row) && is_joined(row))).collect();
     }
@@ -235,8 +235,14 @@ impl Extent {
 
     /// The vector of the box that lies between atoms that are near each other, if one does: the last
     /// one that may.
+    #[inline(always)]
     fn crossed(&self, step: Place) -> Option<usize> {
-        (0..3).rev().find(|&axis| step[axis].saturating_abs() > self.within[axis])
+        let is_over = [0, 1, 2].map(|axis| step[axis].saturating_abs() > self.within[axis]);
+        // Most are not, along no axis.
+        if !(is_over[0] | is_over[1] | is_over[2]) {
+            return None;
+        }
+        is_over.iter().rposition(|&is_over| is_over)
     }
 }
 

@@ -159,18 +159,22 @@ impl BoxInFrame {
         }
     }
 
-    /// The image of a step, from one place to another, that is short; and which that is.
+    /// Whether no image of a step is shorter.
     #[inline(always)]
-    pub fn shortest(&self, step: Place) -> (Place, [f32; 3]) {
+    pub fn is_short(&self, step: Place) -> bool {
         let is_short = |axis: usize| (step[axis] as f32).abs() * 2.0 <= self.vectors[axis][axis];
-        if is_short(0) && is_short(1) && is_short(2) {
-            (step, [0.0; 3])
-        } else {
-            self.shorten(step)
-        }
+        // Nearly all are, along all axes.
+        is_short(0) & is_short(1) & is_short(2)
     }
 
-    fn shorten(&self, step: Place) -> (Place, [f32; 3]) {
+    /// The shortest image of a step from one place to another.
+    #[inline(always)]
+    pub fn shortest(&self, step: Place) -> Place {
+        if self.is_short(step) { step } else { self.shorten(step).0 }
+    }
+
+    /// The same of one that is not short, and which image that is.
+    pub fn shorten(&self, step: Place) -> (Place, [f32; 3]) {
         let mut short = step.map(|x| x as f32);
         let mut image = [0.0; 3];
         for axis in [2, 1, 0] {
@@ -187,7 +191,7 @@ impl BoxInFrame {
 
     /// Whether a step is longer than this part of the box along any axis, to any image.
     pub fn is_far(&self, step: Place, part: f32) -> bool {
-        let (short, _) = self.shortest(step);
+        let short = self.shortest(step);
         (0..3).any(|axis| (short[axis] as f32).abs() > part * self.vectors[axis][axis])
     }
 }

@@ -27,18 +27,24 @@ pub fn unwrap(
     };
     for (number, frame) in frames.iter().enumerate() {
         let of_frame = found.shape.in_frame(number)?;
+        let first = whole.len();
+        whole.extend_from_slice(frame);
         images.clear();
-        for (row, &place) in frame.iter().enumerate() {
-            let near = match (joined[row], whole.len().checked_sub(shape.rows)) {
-                (1, _) => whole[whole.len() - 1],
-                (_, Some(before)) if is_archive && is_slow => whole[before],
-                _ => place,
+        images.resize(shape.rows, [0.0; 3]);
+        for row in 0..shape.rows {
+            let near = match joined[row] {
+                1 => whole[first + row - 1],
+                _ if is_archive && is_slow && number > 0 => whole[first + row - shape.rows],
+                _ => continue,
             };
-            let (away, image) = of_frame.shortest(difference(place, near));
-            whole.push(std::array::from_fn(|axis| near[axis].wrapping_sub(away[axis])));
-            images.push(image);
+            let step = difference(whole[first + row], near);
+            if !of_frame.is_short(step) {
+                let (away, image) = of_frame.shorten(step);
+                whole[first + row] = difference(away, near);
+                images[row] = image;
+            }
         }
-        found.list_exceptions(&of_frame, &whole[whole.len() - shape.rows..], &images)?;
+        found.list_exceptions(&of_frame, &whole[first..], &images)?;
         if found.exceptions.len() * MOST_EXCEPTIONS > whole.len() {
             return None;
         }
