@@ -45,17 +45,26 @@ pub fn find(frames: &[&[Place]], jumps_count: bool) -> Option<Found> {
     let extents = samples.map(|frame| Extent::of(frames[frame], None));
     let sampled = || samples.iter().map(|&frame| frames[frame]).zip(&extents);
     let is_first = |row: usize| row.is_multiple_of(TILE);
-    let far = |row| sampled().filter(|(frame, extent)| extent.is_far(step(frame, row))).count();
-    let far: Vec<usize> = (0..rows).map(|row| if is_first(row) { 3 } else { far(row) }).collect();
-    let mut joined: Vec<u8> = far.iter().map(|&far| u8::from(far == 0)).collect();
-    // In one of them it may cross a face that is not known yet.
-    let bonds: Vec<usize> = (1..rows).filter(|&row| far[row] <= 1).collect();
-    let crosses = |&&row: &&usize| {
-        sampled().any(|(frame, extent)| extent.crossed(step(frame, row)).is_some())
+    // In how many of them an atom is far from the one before, in any image; and whether a face lies
+    // between in any of them.
+    let signs = |row: usize| {
+        let (mut far, mut crosses) = (0, false);
+        for (frame, extent) in sampled() {
+            let step = step(frame, row);
+            if !extent.is_near(step) {
+                far += usize::from(extent.is_far(step));
+                crosses |= extent.crossed(step).is_some();
+            }
+        }
+        (far, crosses)
     };
-    let (sure, other): (Vec<&usize>, Vec<&usize>) =
-        bonds.iter().filter(crosses).partition(|&&row| far[row] == 0);
-    let is_cut = sure.len() * WORTH > rows || other.len() * WORTH_SLANTED > rows;
+    let signs: Vec<(usize, bool)> =
+        (0..rows).map(|row| if is_first(row) { (3, false) } else { signs(row) }).collect();
+    let mut joined: Vec<u8> = signs.iter().map(|&(far, _)| u8::from(far == 0)).collect();
+    // In one of them it may cross a face that is not known yet.
+    let bonds: Vec<usize> = (1..rows).filter(|&row| signs[row].0 <= 1).collect();
+    let [sure, other] = [0, 1].map(|far| signs.iter().filter(|&&of| of == (far, true)).count());
+    let is_cut = sure * WORTH > rows || other * WORTH_SLANTED > rows;
     let mut shape = BoxShape::default();
     let extents_in_frames = if is_cut {
         let extents = |tilts| -> Vec<Extent> {
@@ -221,8 +230,9 @@ impl Extent {
         self.lengths.iter().map(|&length| f64::from(length)).product()
     }
 
-    fn is_near(&self, step: Place) -> bool {
-        step.iter().all(|x| x.saturating_abs() <= self.near)
+    fn is_near(&self, [x, y, z]: Place) -> bool {
+        let is_near = |x: i32| x.saturating_abs() <= self.near;
+        is_near(x) & is_near(y) & is_near(z)
     }
 
     /// Whether the step to the nearest image of an upright box is longer than that.
