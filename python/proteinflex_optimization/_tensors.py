@@ -1,4 +1,4 @@
-"""Torch tensors as arrays, and back; tensors that share memory share it again.
+"""Torch tensors as arrays, and back; tensors that view one storage share it again.
 
 A tensor is a view of a storage, and several tensors may view the same one: tied weights, slices of a
 buffer. Each storage is stored once, trimmed to the bytes that its tensors reach, and each tensor is
