@@ -69,6 +69,7 @@ class Outliner:
     """
 
     def __init__(self, storages: list[Any], device: Any, allow_pickle: bool, path: str) -> None:
+        self._storages = storages
         self._path = path
 
     def restore(self, tag: str, content: Any) -> Any:
@@ -89,7 +90,10 @@ class Outliner:
             # A long text or long bytes, which are not read.
             return replace(content, type=tag)
         if tag == "pickle":
-            return Outline("pickle", bytes=len(content))
+            pickled, numbers = content
+            own = pickled.bytes if isinstance(pickled, Outline) else len(pickled)
+            # With the memory of its tensors.
+            return Outline("pickle", bytes=own + sum(self._storages[n][0].bytes for n in numbers))
         if tag == "Enum":
             module, name, member, value = content
             return Outline(f"{module}.{name}", value=shown(value if member is None else member))

@@ -52,6 +52,7 @@ class Reducer:
         self._checkpoint = checkpoint
         self._allow_pickle = allow_pickle
         self._storages: Storages | None = None
+        self._pickler: _pickles.Pickler | None = None
 
     def reduce(
         self, value: Any, place: str, keys: list[str]
@@ -71,7 +72,7 @@ class Reducer:
             tag, content = found
             has_attributes = tag in WITH_ATTRIBUTES
             return tag, content, _classes.attributes(value) or None if has_attributes else None
-        return ("pickle", _pickles.dump(value, place), None) if self._allow_pickle else None
+        return ("pickle", self._pickled(value, place, keys), None) if self._allow_pickle else None
 
     def _reduce(self, value: Any, place: str, keys: list[str]) -> tuple[str | None, Any] | None:
         if _is_of_torch(value) or is_tensor(value):
@@ -91,9 +92,20 @@ class Reducer:
         if not self._checkpoint:
             array = _tensors.as_array(value, place)
             return None if array is None else (None, array)
+        return self._memory().reduce(value, place, keys)
+
+    def _memory(self) -> Storages:
+        from . import _tensors
+
         if self._storages is None:
             self._storages = _tensors.Storages()
-        return self._storages.reduce(value, place, keys)
+        return self._storages
+
+    def _pickled(self, value: Any, place: str, keys: list[str]) -> list[Any]:
+        if self._pickler is None:
+            has_torch = sys.modules.get("torch") is not None
+            self._pickler = _pickles.Pickler(self._memory() if has_torch else None)
+        return self._pickler.pickled(value, place, keys)
 
 
 class Restorer:
@@ -120,6 +132,7 @@ class Restorer:
         self._allow_pickle = allow_pickle
         self._path = path
         self._tensors: Tensors | None = None
+        self._unpickler = _pickles.Unpickler(self._device, path)
 
     def restore(self, tag: str, content: Any) -> Any:
         """Make the value that `Reducer.reduce` reduced."""
@@ -143,6 +156,9 @@ class Restorer:
             ) from error
 
     def _torch(self, tag: str, content: Any) -> Any:
+        return self._memory().restore(tag, content)
+
+    def _memory(self) -> Tensors:
         try:
             from ._tensors import Tensors
         except ModuleNotFoundError as error:
@@ -153,7 +169,7 @@ class Restorer:
             ) from error
         if self._tensors is None:
             self._tensors = Tensors(self._storages, self._device)
-        return self._tensors.restore(tag, content)
+        return self._tensors
 
     def _pickle(self, content: Any) -> Any:
         if not self._allow_pickle:
@@ -161,15 +177,8 @@ class Restorer:
                 f"{self._path} holds pickled values, which can run any code when they are loaded: "
                 "pass allow_pickle=True (in Lightning: weights_only=False) if you trust its source"
             )
-        device = _place_of if self._device is None else self._device
-        return _pickles.load(content, device, self._path)
-
-
-def _place_of(storage: Any, location: str) -> Any:
-    """Return the storage, which is on the CPU, where its device is not here; else None."""
-    from . import _tensors
-
-    return None if _tensors.is_here(_tensors.named_device(location)) else storage
+        pickled, numbers = content
+        return self._unpickler.unpickled(pickled, self._memory() if numbers else None)
 
 
 class _OfCaller:

@@ -1,4 +1,4 @@
-"""Torch tensors as arrays, and back; tensors that share memory share it again.
+"""Torch tensors as arrays, and back; tensors that view one storage share it again.
 
 A tensor is a view of a storage, and several tensors may view the same one: tied weights, slices of a
 buffer. Each storage is stored once, trimmed to the bytes that its tensors reach, and each tensor is
@@ -106,15 +106,8 @@ class Storages:
         flips = [name for name, (is_flipped, _) in FLIPS.items() if is_flipped(tensor)]
         for name in flips:
             tensor = FLIPS[name][1](tensor)
-        storage = tensor.untyped_storage()
-        # Empty storages have no address; none of them is shared.
-        address = storage.data_ptr() or -len(self._storages) - 1
-        number = self._numbers.setdefault((str(tensor.device), address), len(self._storages))
-        if number == len(self._storages):
-            self._storages.append(_Storage(storage, keys))
-        self._storages[number].add(tensor, place)
         return "torch.Tensor", [
-            number,
+            self._number(tensor, place, keys),
             str(tensor.dtype).removeprefix("torch."),
             list(tensor.shape),
             list(tensor.stride()),
@@ -124,6 +117,31 @@ class Storages:
             str(value.device),
             *flips,
         ]
+
+    def number(self, value: Any, place: str, keys: list[str]) -> tuple[int, str | None, str] | None:
+        """Return a storage's number, its item type and device; None where the value is no storage.
+
+        All of it is stored.
+        """
+        if issubclass(type(value), torch.storage.TypedStorage):
+            storage, dtype = value._untyped_storage, str(value.dtype).removeprefix("torch.")
+        elif issubclass(type(value), torch.UntypedStorage):
+            storage, dtype = value, None
+        else:
+            return None
+        flat = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+        _check_memory(flat, place)
+        return self._number(flat, place, keys), dtype, str(flat.device)
+
+    def _number(self, tensor: torch.Tensor, place: str, keys: list[str]) -> int:
+        storage = tensor.untyped_storage()
+        # Empty storages have no address; none of them is shared.
+        address = storage.data_ptr() or -len(self._storages) - 1
+        number = self._numbers.setdefault((str(tensor.device), address), len(self._storages))
+        if number == len(self._storages):
+            self._storages.append(_Storage(storage, keys))
+        self._storages[number].add(tensor, place)
+        return number
 
     def arrays(self) -> list[tuple[Any, int, str | None, list[str]]]:
         """Return of each storage the bytes in use: array, first byte, label of its items, name."""
@@ -221,6 +239,19 @@ class Tensors:
         if kind == "Buffer":
             return torch.nn.Buffer(tensor)
         return tensor.requires_grad_(requires_grad)
+
+    def storage(self, number: int, dtype: str | None, device: str) -> Any:
+        """Make the storage that `Storages.number` numbered."""
+        storage = self._storage(number, self._device_for(device))
+        if dtype is None:
+            return storage
+        return torch.storage.TypedStorage(wrap_storage=storage, dtype=_dtype(dtype), _internal=True)
+
+    @staticmethod
+    def rebuilt(storage: Any, *arguments: Any) -> Any:
+        """Make a tensor of an item type that no typed storage has (float8, uint16): torch expects one."""
+        typed = torch.storage.TypedStorage(wrap_storage=storage, dtype=torch.uint8, _internal=True)
+        return torch._utils._rebuild_tensor_v3(typed, *arguments)
 
     def _storage(self, number: int, device: torch.device) -> Any:
         loaded = self._loaded.get((number, str(device)))

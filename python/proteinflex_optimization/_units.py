@@ -54,7 +54,7 @@ def without_units(value: Any, name: str, in_blocks: bool = False) -> Any:
     if not (labelled or classes):
         return value
     if isinstance(value, labelled) and not in_blocks:
-        _check_note(value, name)
+        check_notes(value, name)
         inner = unlabelled(value)
         return without_units(inner, name) if has_units(inner) else np.asarray(inner)
     lists, kinds = _items(value)
@@ -62,7 +62,7 @@ def without_units(value: Any, name: str, in_blocks: bool = False) -> Any:
         for one in lists:
             for item in one:
                 if isinstance(item, labelled):
-                    _check_note(item, name)
+                    check_notes(item, name)
     if not any(issubclass(kind, classes) for kind in kinds):
         return value
     try:
@@ -113,6 +113,10 @@ UNIT_CLASSES = (("openmm.unit", "Unit"), ("pint", "Unit"))
 XARRAY = (("xarray", "DataArray"),)
 LABELLED = (*XARRAY, ("h5py", "Dataset"), ("zarr", "Array"))
 """Arrays whose unit, if any, is a note beside their numbers."""
+PACKED = {"scale_factor": 1, "add_offset": 0, "_FillValue": np.nan, "missing_value": np.nan}
+"""Notes by which numbers are others than the stored ones, and with what they are not."""
+NANS = ("NaN", "AAAAAAAA+H8=")
+"""How Zarr's notes have it, the second by xarray."""
 
 
 def _classes(named: tuple[tuple[str, str], ...]) -> tuple[type, ...]:
@@ -141,8 +145,21 @@ def _has_units(value: Any, classes: tuple[type, ...]) -> bool:
     return any(issubclass(kind, classes) for kind in _items(value)[1])
 
 
-def _check_note(array: Any, name: str) -> None:
-    """Refuse an array that notes another unit than that of the field, where that has one."""
+def check_notes(array: Any, name: str) -> None:
+    """Refuse an array whose notes say that its numbers are others, or in another unit than the field's.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It names the note.
+    """
+    for note, plain in PACKED.items():
+        value = array.attrs.get(note, plain)
+        if not _is_plain(value, plain):
+            raise InvalidArgumentError(
+                f"{name} with {note}={value!r} in its attributes is not valid: expected numbers as they "
+                "are, such as those that xarray makes of them"
+            )
     noted = array.attrs.get("units", array.attrs.get("unit"))
     unit = UNITS.get(name)
     if noted is None or unit is None:
@@ -153,6 +170,14 @@ def _check_note(array: Any, name: str) -> None:
         raise InvalidArgumentError(
             f"{name} in {text!r}, as its attributes say, is not valid: expected numbers in {unit}"
         )
+
+
+def _is_plain(value: Any, plain: float) -> bool:
+    number = np.nan if isinstance(value, str) and value in NANS else value
+    try:
+        return np.array_equal(np.atleast_1d(number).astype(float), [plain], equal_nan=True)
+    except (TypeError, ValueError):
+        return False
 
 
 def _spelled(unit: str) -> str:

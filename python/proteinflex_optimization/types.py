@@ -258,7 +258,10 @@ class _StructureArrays(TypedDict):
 
 
 class StructureData(_StructureArrays, total=False):
-    """A structure as plain arrays; the keys of its own are there where the source has them."""
+    """A structure as plain arrays; the keys of its own are there where the source has them.
+
+    Factors, pLDDT and ``cell`` of all models have a row for each where theirs differ.
+    """
 
     altlocs: NDArray[np.str_]
     b_factors: NDArray[np.float32]

@@ -482,6 +482,19 @@ def test_pickle_stores_anything_that_pickle_can(manager):
     assert found["masked"].mask.tolist() == [True, False]
 
 
+def test_an_object_that_two_pickled_ones_hold_is_one_after_loading(manager):
+    generator = np.random.default_rng(3)
+    first = argparse.Namespace(generator=generator, data=bytes(100_000))
+    second = argparse.Namespace(generator=generator, first=first)
+    stored = {"first": first, "between": np.arange(3), "second": second, "generator": generator}
+    for _ in range(2):  # Also of what was loaded.
+        found = round_trip(manager, stored, allow_pickle=True)
+        assert found["second"].first is found["first"]
+        assert found["first"].generator is found["second"].generator is found["generator"]
+        assert found["first"].data == first.data
+        stored = found
+
+
 def test_what_even_pickle_refuses_is_named(manager):
     for value in (lambda: 1, threading.Lock(), (x for x in ())):
         with pytest.raises(InvalidTypeError, match=r"\['state'\]\['a'\].*pickle"):

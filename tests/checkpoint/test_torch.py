@@ -439,3 +439,47 @@ def test_pickle_stores_what_else_torch_has(torch, manager):
     moved = manager.load_checkpoint(path, allow_pickle=True, device="meta")["state"]
     assert moved["module"][0].weight.is_meta
     assert moved["plain"].is_meta
+
+
+def test_pickled_objects_still_share_what_they_shared(torch, manager):
+    model, tied = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    tied.weight = model.weight
+    stored = {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "tied": tied,
+        "plain": model.weight.detach()[:, 1:],
+        "storage": model.bias.detach().untyped_storage(),
+    }
+    path = manager.create_checkpoint("one", {"state": stored}, allow_pickle=True)
+    found = manager.load_checkpoint(path, allow_pickle=True)["state"]
+    found["model"](torch.ones(1, 2)).sum().backward()
+    found["optimizer"].step()
+    assert torch.equal(found["model"].weight, model.weight - 0.1)
+    assert found["tied"].weight is found["model"].weight
+    assert torch.equal(found["plain"], found["model"].weight[:, 1:])
+    assert found["storage"].data_ptr() == found["model"].bias.data_ptr()
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "bfloat16", "uint16", "complex64"])
+def test_tensors_of_any_item_type_come_back_from_pickles(torch, manager, dtype):
+    if not hasattr(torch, dtype):
+        pytest.skip(f"torch {torch.__version__} has no {dtype}")
+    module = torch.nn.Module()
+    module.register_buffer("x", torch.arange(6, dtype=torch.uint8).to(getattr(torch, dtype)))
+    path = manager.create_checkpoint("one", {"state": {"module": module}}, allow_pickle=True)
+    found = manager.load_checkpoint(path, allow_pickle=True)["state"]["module"].x
+    assert found.dtype is module.x.dtype
+    assert found.tolist() == module.x.tolist()
+
+
+def test_the_memory_of_pickled_tensors_is_stored_once_and_as_that_of_others(torch, manager):
+    model = torch.nn.Linear(300, 300)
+    stored = {"model": model, "weights": model.state_dict(), "again": [model]}
+    path = manager.create_checkpoint("one", {"state": stored}, allow_pickle=True)
+    assert sum(file.stat().st_size for file in Path(path).iterdir()) < 1.1 * 4 * 300 * 301
+    rows = {row["path"]: row for row in manager.outline(path)["state"]}
+    assert rows["model"]["bytes"] > 4 * 300 * 301
+    found = manager.load_checkpoint(path, allow_pickle=True)["state"]
+    assert found["again"][0] is found["model"]
+    assert found["model"].weight.data_ptr() == found["weights"]["weight"].data_ptr()

@@ -254,6 +254,22 @@ def test_a_unit_that_an_array_notes_is_that_of_the_field_or_refused(handler, lib
             writer.append(X, velocities=noting("nm/ps"))
 
 
+def test_an_array_whose_notes_change_its_numbers_is_refused(handler):
+    given = xarray.DataArray(X)
+    for note, plain, other in (
+        ("scale_factor", np.array([1.0]), 0.1),
+        ("add_offset", 0, "x"),
+        ("_FillValue", np.float32("nan"), np.array([1e20])),
+        ("missing_value", "NaN", -1),
+    ):
+        given.attrs = {note: plain}
+        handler.store_trajectory({"frames": given, "rmsd": given}, "t")
+        given.attrs = {note: other}
+        for data in ({"frames": given}, {"frames": X, "rmsd": given}):
+            with pytest.raises(InvalidArgumentError, match=f"(frames|rmsd) with {note}="):
+                handler.store_trajectory(data, "t")
+
+
 @pytest.mark.parametrize("library", ["xarray", "h5py", "zarr"])
 def test_arrays_of_others_are_values_of_structures_and_fields_without_a_unit(
     handler, library, tmp_path

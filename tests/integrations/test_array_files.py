@@ -320,6 +320,26 @@ def test_arrays_that_are_no_trajectory_are_refused(handler, tmp_path):
         handler.import_trajectory(None, tmp_path / "empty.zarr", "x")
 
 
+@pytest.mark.parametrize(
+    "note",
+    [{"units": "nm"}, {"scale_factor": 0.1}, {"add_offset": 5}, {"_FillValue": 0}],
+    ids=repr,
+)
+def test_a_zarr_group_whose_attributes_change_its_numbers_is_refused(handler, tmp_path, note):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    group = zarr.create_group(store=str(tmp_path / "other.zarr"), zarr_format=3)
+    for name in ("frames", "rmsd"):
+        group.create_array(name, data=np.ones((2, 4, 3), np.float32))
+    # As xarray writes what it does not pack.
+    group["frames"].attrs.update({"units": "angstrom", "_FillValue": "AAAAAAAA+H8="})
+    group["rmsd"].attrs["units"] = "nm"
+    handler.import_trajectory(None, tmp_path / "other.zarr", "t")
+    group["frames"].attrs.update(note)
+    with pytest.raises(InvalidArgumentError, match=f"frames .*{next(iter(note.values()))}"):
+        handler.import_trajectory(None, tmp_path / "other.zarr", "u")
+    assert len(handler) == 1
+
+
 @pytest.mark.parametrize("name", ["thesis.tex", "frames/notes.txt", "old/data.bin"])
 def test_only_a_zarr_group_is_replaced_by_one(trajectory, tmp_path, name):
     pytest.importorskip("zarr", minversion="3")

@@ -47,6 +47,27 @@ def test_a_range_that_xtc_cannot_compress_is_refused(handler, tmp_path):
         export_trajectory(trajectory, tmp_path / "run.xtc")
 
 
+def test_atoms_too_far_from_each_other_for_xtc_are_refused(handler, tmp_path):
+    """libxdrfile writes a frame that it reads as another one."""
+    stored = {"frames": np.random.default_rng(1).normal(0, 1, (2, 12, 3)).astype(np.float32)}
+    stored["frames"][1, :, 0] += 25_990 * np.arange(12)
+    export_trajectory(handler.open(handler.store_trajectory(stored, "near")), tmp_path / "run.xtc")
+    again = handler.open(handler.import_trajectory(None, tmp_path / "run.xtc", "again"))
+    np.testing.assert_allclose(again.read(), stored["frames"], atol=0.05)
+    stored["frames"][1, :, 0] *= 1.1
+    far = handler.open(handler.store_trajectory(stored, "far"))
+    with pytest.raises(
+        InvalidArgumentError, match=r"frame 1 .*\.xtc: each atom is 28... Å or more"
+    ):
+        export_trajectory(far, tmp_path / "far.xtc")
+    assert not (tmp_path / "far.xtc").exists()
+    # So few are not compressed.
+    few = handler.open(handler.store_trajectory({"frames": stored["frames"][:, :9]}, "few"))
+    export_trajectory(few, tmp_path / "few.xtc")
+    again = handler.open(handler.import_trajectory(None, tmp_path / "few.xtc", "again"))
+    np.testing.assert_allclose(again.read(), few.read(), rtol=1e-6)
+
+
 def test_the_largest_coordinates_of_xtc_are_written(handler, tmp_path):
     stored = {"frames": np.zeros((2, 12, 3), np.float32)}
     stored["frames"][1, :2, 2] = [-1.0e7, 1.0e7]

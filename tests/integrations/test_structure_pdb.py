@@ -413,6 +413,23 @@ def test_models_of_an_ensemble_have_numbers_of_their_own(read):
     assert read(*lines, model="all")["positions"][:, 0, 0].tolist() == [1, 2, 3]
 
 
+def test_factors_of_all_models_have_a_row_for_each_where_they_differ(read):
+    def every(*pairs):
+        lines = [
+            part for b, occ in pairs for part in (line(b=b, occ=occ), line(b=b, number=2), "ENDMDL")
+        ]
+        return read(*lines, model="all", plddt=True)
+
+    data = every((" 90.00", "  0.50"), (" 10.00", "  1.00"))
+    assert data["b_factors"].tolist() == [[90, 90], [10, 10]]
+    assert data["plddt"].tolist() == [[90, 90], [10, 10]]
+    assert data["occupancies"][:, 0].tolist() == [0.5, 1]
+    same = every(*[(" 90.00", "  0.50")] * 2)
+    assert [same[name].shape for name in ("b_factors", "plddt", "occupancies")] == [(2,)] * 3
+    one_without = every((" 90.00", "  0.50"), ("      ", "  0.50"))
+    np.testing.assert_array_equal(one_without["b_factors"][:, 0], [90, np.nan])
+
+
 def test_models_of_different_sizes_are_said(read, caplog):
     data = read(line(), line(name=" CB"), "END", line(), "END")
     assert (data["n_models"], len(data["positions"])) == (2, 2)

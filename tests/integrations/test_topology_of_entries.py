@@ -378,6 +378,17 @@ def test_names_that_would_break_a_file_are_told_and_replaced(handler, tmp_path, 
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize("suffix", [".pdb", ".gro"])
+def test_letters_of_more_than_one_byte_shift_no_column(handler, tmp_path, suffix):
+    named = small(names=["N", "Cα", "Cé", "MW"])
+    handler.store_trajectory({"frames": FRAMES[:1]}, "odd", structure=named)
+    path = tmp_path / f"odd{suffix}"
+    assert "names" in export_trajectory(handler.open("odd"), path)
+    assert path.read_bytes().isascii()
+    assert MDAnalysis.Universe(str(path)).atoms.names.tolist() == ["N", "C_", "C_", "MW"]
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_an_xyz_of_atoms_without_elements_has_their_names(handler, tmp_path):
     """As coarse-grained beads are."""
     beads = small(elements=["", "", "", ""], names=["BB", "SC1", "", "W"])

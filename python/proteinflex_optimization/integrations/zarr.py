@@ -34,6 +34,7 @@ from proteinflex_optimization._filesystem import refuse_other_than_a_file
 from proteinflex_optimization._json import held_by_json
 from proteinflex_optimization._publish import published
 from proteinflex_optimization._system_errors import is_of_system, naming
+from proteinflex_optimization._units import check_notes
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.trajectory import Trajectory
 
@@ -160,7 +161,10 @@ def import_zarr(
     Raises
     ------
     InvalidArgumentError
-        It is not such a group, or a part of it can't be read. Nothing appears in the cache.
+        It is not such a group, or a part of it can't be read; or attributes of an array say that its
+        numbers are in another unit (``units``), or others than those that are stored
+        (``scale_factor``, ``add_offset``, ``_FillValue``, ``missing_value``). Nothing appears in
+        the cache.
     """
     instance("handler", handler, _native.DataHandler, "a DataHandler")
     callback("progress", progress)
@@ -264,6 +268,7 @@ def _check_arrays(
                 f"expected {frames[0]} frames as in 'frames'"
             )
     for name, array in arrays.items():
+        check_notes(array, name)
         # Zarr reads chunks that are not there as zeros; `export_zarr` writes all of them.
         if is_ours and array.nchunks_initialized != array.nchunks:
             raise InvalidArgumentError(

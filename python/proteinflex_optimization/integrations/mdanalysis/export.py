@@ -6,14 +6,11 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import MDAnalysis
 import numpy as np
-from MDAnalysis.coordinates.GRO import GROWriter
-from MDAnalysis.coordinates.PDB import PDBWriter
 from MDAnalysis.lib.mdamath import triclinic_vectors
 from MDAnalysis.units import convert
 
@@ -23,6 +20,11 @@ from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
 from proteinflex_optimization._system_errors import is_of_system
 from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.integrations.mdanalysis.frame_places import (
+    FORMATS,
+    Format,
+    check_frame,
+)
 from proteinflex_optimization.integrations.mdanalysis.paths import text_path
 from proteinflex_optimization.integrations.mdanalysis.reader import reader_arguments
 from proteinflex_optimization.integrations.mdanalysis.topology import topology_to_universe
@@ -46,80 +48,9 @@ OBSERVABLE_NAME = re.compile(r"[^/.\0][^/\0]*(/(?!value$)[^/.\0][^/\0]*)?")
 """What is found again under its name: an element of H5MD, or one in a group of elements."""
 
 LARGEST_STEP = np.iinfo(np.int32).max
-XTC_STEPS_PER_ANGSTROM = 100
-XTC_LARGEST = (np.iinfo(np.int32).max - 2) / XTC_STEPS_PER_ANGSTROM
-"""In Å: libxdrfile ends the process where coordinates, or their range, go beyond."""
-
 MOST_STEPS_PER_FRAME = 1000
 DCD_TOLERANCE = 1e-3
 """How far a time that is read from a DCD may be from the stored one, in distances of frames."""
-
-
-@dataclass(frozen=True)
-class _Format:
-    """What a format has a place for, besides the coordinates."""
-
-    fields: frozenset[str] = frozenset()
-    has_observables: bool = False
-    """Whether single numbers of a frame have a place under their own names."""
-    box_as_vectors: bool = False
-    """Whether lengths and angles of which no cell can be made have no place."""
-    needs_box_in_all: bool = False
-    """Whether a box is written of all frames or of none."""
-    may_lack_fields: bool = False
-    """Whether a frame may have no velocities or forces, where others have some."""
-    declares_fields: bool = False
-    """Whether the writer has to be told beforehand whether there are velocities and forces."""
-    float32_times: bool = False
-    even_times: bool = False
-    """Whether there is one time between frames, for all of them."""
-    largest: float = np.inf
-    """Of coordinates and their ranges, in Å."""
-    limits: tuple[float, float] = (-np.inf, np.inf)
-    """Of coordinates, in Å: for which the columns of a text have a place."""
-    velocity_limits: tuple[float, float] = (-np.inf, np.inf)
-    """So of velocities, in Å/ps."""
-
-
-FORMATS = {
-    ".dcd": _Format(frozenset({"box"}), even_times=True),
-    ".h5md": _Format(
-        frozenset({"box", "time", "step", "velocities", "forces"}),
-        has_observables=True,
-        box_as_vectors=True,
-        needs_box_in_all=True,
-        float32_times=True,
-    ),
-    ".nc": _Format(
-        frozenset({"box", "time", "velocities", "forces"}),
-        needs_box_in_all=True,
-        declares_fields=True,
-        float32_times=True,
-    ),
-    ".trr": _Format(
-        frozenset({"box", "time", "step", "velocities", "forces", "lambda"}),
-        box_as_vectors=True,
-        may_lack_fields=True,
-        float32_times=True,
-    ),
-    ".xtc": _Format(
-        frozenset({"box", "time", "step"}),
-        box_as_vectors=True,
-        float32_times=True,
-        largest=XTC_LARGEST,
-    ),
-}
-FORMATS[".ncdf"] = FORMATS[".nc"]
-FORMATS[".gro"] = _Format(
-    frozenset({"box", "velocities"}),
-    box_as_vectors=True,
-    limits=(10 * GROWriter.gro_coor_limits["min"], 10 * GROWriter.gro_coor_limits["max"]),
-    velocity_limits=(-999.9995, 9999.9995),
-)
-FORMATS[".pdb"] = FORMATS[".ent"] = _Format(
-    limits=(PDBWriter.pdb_coor_limits["min"], PDBWriter.pdb_coor_limits["max"])
-)
-"""By suffix; of others, only the coordinates are certain."""
 
 
 def export_trajectory(
@@ -192,7 +123,7 @@ def export_trajectory(
             "trajectory is not valid: it has no atoms to export; only .fxt, .npz and .zarr have a place "
             "for none"
         )
-    places = FORMATS.get(suffix, _Format())
+    places = FORMATS.get(suffix, Format())
     static = list(trajectory._beside_frames())
     universe, lost = _universe(trajectory, suffix)
     options = _options(trajectory, universe.trajectory.given, places)
@@ -207,7 +138,7 @@ def export_trajectory(
         # What overflows is refused by its value.
         with closing(writer), np.errstate(over="ignore", invalid="ignore"):
             for done, ts in enumerate(universe.trajectory, 1):
-                _check(ts, suffix, universe.trajectory, places)
+                check_frame(ts, suffix, universe.trajectory, places)
                 try:
                     with _quiet():
                         writer.write(universe.atoms)
@@ -262,7 +193,7 @@ def _writer(name: str, path: StrPath, trajectory: Trajectory, options: dict[str,
         ) from error
 
 
-def _options(trajectory: Trajectory, given: set[str], places: _Format) -> dict[str, Any]:
+def _options(trajectory: Trajectory, given: set[str], places: Format) -> dict[str, Any]:
     """Return what MDAnalysis's writer of the format has to be told."""
     if places.even_times:
         return _even_times(trajectory.time if "time" in given else None)
@@ -271,7 +202,7 @@ def _options(trajectory: Trajectory, given: set[str], places: _Format) -> dict[s
     return {}
 
 
-def _kept(trajectory: Trajectory, reader: Any, places: _Format) -> set[str]:
+def _kept(trajectory: Trajectory, reader: Any, places: Format) -> set[str]:
     """Return the fields that the format has a place for, as they are stored."""
     kept: set[str] = {"frames"} | (places.fields & reader.given)
     observables = _observables(reader, places)
@@ -298,12 +229,12 @@ def _kept(trajectory: Trajectory, reader: Any, places: _Format) -> set[str]:
     return kept
 
 
-def _observables(reader: Any, places: _Format) -> set[str]:
+def _observables(reader: Any, places: Format) -> set[str]:
     names: set[str] = (reader.given - places.fields) & reader.ts.data.keys()
     return names if places.has_observables else set()
 
 
-def _leave_out(reader: Any, kept: set[str], file: str, places: _Format) -> None:
+def _leave_out(reader: Any, kept: set[str], file: str, places: Format) -> None:
     """Let the reader give only what the format can hold, and log what the writer makes up."""
     for name in ({"box", "step"} | _observables(reader, places)) & (reader.given - kept):
         reader.leave_out(name)
@@ -318,7 +249,7 @@ def _leave_out(reader: Any, kept: set[str], file: str, places: _Format) -> None:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
+def _box_can_be_written(trajectory: Trajectory, places: Format) -> bool:
     """Whether lengths and angles say all of a box, and whether all frames have one if they must."""
     stored = cast("NDArray[Any]", trajectory._boxes())
     item = stored.shape[1:]
@@ -340,53 +271,6 @@ def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
     diagonal = boxes[:, [0, 1, 2], [0, 1, 2]]
     return bool(
         (np.abs(above) <= 1e-4 * np.abs(diagonal).max(initial=0)).all() and (diagonal > 0).all()
-    )
-
-
-def _check(ts: Any, suffix: str, reader: Any, places: _Format) -> None:
-    """Refuse a frame that has a value which the format can't hold.
-
-    Raises
-    ------
-    InvalidArgumentError
-        It names frame, atom and value.
-    """
-    given = {"frames": ts.positions}
-    if ts.has_velocities:
-        given["velocities"] = ts.velocities
-    if ts.has_forces:
-        given["forces"] = ts.forces
-    for name, values in given.items():
-        wrong = np.isfinite(reader.stored(name)) & ~np.isfinite(values)
-        _refuse(wrong, ts, suffix, name, reader, "a number that float32 can hold")
-    if ts.has_velocities:
-        least, most = places.velocity_limits
-        expected = f"velocities from {least:.6g} to {most:.6g} Å/ps"
-        outside = (ts.velocities <= least) | (ts.velocities >= most)
-        _refuse(outside, ts, suffix, "velocities", reader, expected)
-    positions, (least, most), largest = ts.positions, places.limits, places.largest
-    if np.isfinite(most):
-        expected = f"finite coordinates from {least:.6g} to {most:.6g} Å"
-        outside = ~((positions > least) & (positions <= most))
-        _refuse(outside, ts, suffix, "frames", reader, expected)
-    if np.isfinite(largest):
-        expected = f"finite coordinates within ±{largest:.3g} Å, and of no larger range"
-        _refuse(~(np.abs(positions) <= largest), ts, suffix, "frames", reader, expected)
-        # What is compressed is the distance from the least coordinate.
-        distance = positions - positions.min(axis=0)
-        _refuse(distance > largest, ts, suffix, "frames", reader, expected)
-
-
-def _refuse(
-    wrong: NDArray[np.bool_], ts: Any, suffix: str, name: str, reader: Any, expected: str
-) -> None:
-    if not wrong.any():
-        return
-    atom, axis = (int(found[0]) for found in np.nonzero(wrong))
-    what = "xyz"[axis] if name == "frames" else f"{name}.{'xyz'[axis]}"
-    raise InvalidArgumentError(
-        f"frame {ts.frame} can't be written as {suffix}: atom {atom} has "
-        f"{what}={reader.stored(name)[atom, axis]:g}, expected {expected}"
     )
 
 

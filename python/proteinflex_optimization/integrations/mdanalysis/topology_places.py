@@ -103,4 +103,5 @@ def make_writable(universe: Any, suffix: str) -> None:
 
 
 def _writable(text: str) -> str:
-    return "".join(c if c.isprintable() and not c.isspace() else "_" for c in text)
+    # Readers count bytes: what takes two shifts all columns after it.
+    return "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -69,8 +70,10 @@ def read_structure(
 
         ``sequences``: one letter for each polymer residue that is there, by chain; X where it has
         none. ``n_models``: how many the source has. ``cell``: lengths and angles (Å, degrees) of
-        the model, where it has one that is not a placeholder; (n_models, 6) of all models where
-        theirs differ, NaN of those without.
+        the model, where it has one that is not a placeholder.
+
+        Of all models, ``cell``, B-factors, occupancies and pLDDT have a row for each where theirs
+        differ, NaN of those without.
 
     Raises
     ------
@@ -104,8 +107,8 @@ def read_structure(
     data |= _described(models[0], rows[0])
     if altlocs == "all":
         data["altlocs"] = models[0].altlocs
-    data |= _factors(data, models[0], rows[0], opened.says_plddt, plddt)
-    highest = np.fmax.reduce(data.get("plddt", []), initial=0)
+    data |= _factors(data, models, rows, opened.says_plddt, plddt)
+    highest = np.fmax.reduce(data.get("plddt", []), axis=None, initial=0)
     if 0 < highest <= 1:
         logger.warning(
             "%s: its pLDDT is %g at most, as on a scale of 0 to 1, and is kept so; expected 0 to 100",
@@ -114,7 +117,7 @@ def read_structure(
         )
     data["sequences"] = _sequences(data)
     data["n_models"] = opened.n_models
-    cell = _cell(models)
+    cell = _of_all([one.cell for one in models])
     if cell is not None:
         data["cell"] = cell
     if opened.n_models > len(models):
@@ -197,19 +200,24 @@ def _described(atoms: Atoms, rows: NDArray[np.intp]) -> dict[str, Any]:
 
 def _factors(
     data: dict[str, Any],
-    atoms: Atoms,
-    rows: NDArray[np.intp],
+    models: list[Atoms],
+    rows: list[NDArray[np.intp]],
     says_plddt: bool,
     plddt: bool | None,
 ) -> dict[str, Any]:
     factors: dict[str, Any] = {}
-    if atoms.occupancies is not None:
-        factors["occupancies"] = atoms.occupancies[rows]
-    if atoms.b_factors is not None:
-        b_factors = factors["b_factors"] = atoms.b_factors[rows]
+    for column in ("occupancies", "b_factors"):
+        values = [getattr(atoms, column) for atoms in models]
+        pairs = zip(values, rows, strict=True)
+        found = _of_all([None if one is None else one[chosen] for one, chosen in pairs])
+        if found is not None:
+            factors[column] = found
+    if "b_factors" in factors:
+        b_factors = factors["b_factors"]
         is_plddt = says_plddt if plddt is None else plddt
         name = "plddt" if is_plddt else "residue_b_factors"
-        factors[name] = _residue_factors(data, b_factors)
+        each = np.stack([_residue_factors(data, one) for one in np.atleast_2d(b_factors)])
+        factors[name] = each if b_factors.ndim == 2 else each[0]
     elif plddt:
         raise InvalidArgumentError(
             "plddt=True is not valid: the source has no B-factors that could be a confidence"
@@ -241,9 +249,11 @@ def _sequences(data: dict[str, Any]) -> dict[str, str]:
     return sequences
 
 
-def _cell(models: list[Atoms]) -> NDArray[np.float64] | None:
-    if all(atoms.cell is None for atoms in models):
+def _of_all(found: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """Return what all models have; where theirs differ, a row of each, NaN of those without."""
+    known = next((one for one in found if one is not None), None)
+    if known is None:
         return None
-    cells = np.array([np.full(6, np.nan) if one.cell is None else one.cell for one in models])
-    is_same = bool((cells == cells[0]).all())
-    return cells[0] if is_same else cells
+    rows = np.stack([np.full_like(known, np.nan) if one is None else one for one in found])
+    is_same = np.array_equal(rows, np.broadcast_to(rows[0], rows.shape), equal_nan=True)
+    return rows[0] if is_same else rows
