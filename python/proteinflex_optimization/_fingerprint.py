@@ -17,6 +17,7 @@ import hashlib
 import inspect
 import os
 import pathlib
+import pickle
 import stat
 import struct
 import sys
@@ -33,7 +34,9 @@ from ._states import is_tensor
 from ._units import measured
 from .errors import InvalidTypeError
 
-__all__ = ["Paths", "enclosed", "fingerprint", "of_enclosed", "of_function"]
+__all__ = [
+    *["Counted", "Paths", "enclosed", "fingerprint", "of_enclosed", "of_function", "signature"],
+]
 
 Paths = Literal["content", "mtime"]
 
@@ -78,9 +81,7 @@ def of_enclosed(function: types.FunctionType, ignore: Collection[str], paths: Pa
     """Return 16 bytes for the variables of other functions that a function uses, but `ignore`."""
     fingerprints = _Fingerprint(paths)
     used, place = enclosed(function), function.__qualname__
-    return fingerprints._digest(
-        fingerprints._variables(function, used, ignore, place, (id(function),))
-    )
+    return fingerprints._digest(fingerprints._variables(used, ignore, place, (id(function),)))
 
 
 def enclosed(function: types.FunctionType) -> dict[str, Any]:
@@ -97,11 +98,28 @@ def enclosed(function: types.FunctionType) -> dict[str, Any]:
     return found
 
 
+def signature(function: types.FunctionType) -> inspect.Signature:
+    """Return what a function itself takes: not what it wraps, nor what its attributes say of it."""
+    bare = types.FunctionType(function.__code__, {}, closure=function.__closure__)
+    bare.__defaults__, bare.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
+    return inspect.signature(bare)
+
+
+class Counted:
+    """What says itself by which values it counts."""
+
+    def _counts_by(self) -> Any:
+        raise NotImplementedError
+
+
 class _Fingerprint:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
 
     def of(self, value: Any, place: str, above: tuple[int, ...]) -> bytes:
+        if id(value) in above and (hasattr(value, "__code__") or hasattr(value, "__wrapped__")):
+            # A function that calls itself, also by what wraps it: by how far above it is.
+            return self._digest([b"above", str(above[::-1].index(id(value))).encode()])
         if id(value) in above or len(above) > MAX_DEPTH:
             raise InvalidTypeError(
                 f"{place} contains itself, or more than {MAX_DEPTH} values in one another; pass "
@@ -130,7 +148,10 @@ class _Fingerprint:
             return [name, repr(value).encode()]
         if kind in (datetime.date, datetime.time, datetime.datetime):
             zone, fold = getattr(value, "tzinfo", None), getattr(value, "fold", 0)
-            return [name, value.isoformat().encode(), f"{fold} {zone}".encode()]
+            digits = f"{value.isoformat()} {fold}".encode()
+            return [name, digits, self.of(zone, f"the time zone of {place}", above)]
+        if isinstance(value, datetime.tzinfo):
+            return [name, self.of(_told_of_zone(value, place), place, above)]
         # An array of one would lack the null characters at its end.
         if kind in (str, np.str_):
             return [name, value.encode("utf-8", "surrogatepass")]
@@ -166,25 +187,34 @@ class _Fingerprint:
         parts: list[Any]
         if isinstance(value, (list, tuple)):
             parts = [self.of(item, f"{place}[{n}]", above) for n, item in enumerate(value)]
-            return [b"items", *parts, *self._pairs(_attributes(value), place, above)]
+            # Of a named tuple: a result may depend on which is which.
+            names = _defined(type(value), "_fields") if isinstance(value, tuple) else None
+            named = repr(names).encode() if isinstance(names, tuple) else b""
+            return [b"items", *parts, named, self._more(value, place, above)]
         if isinstance(value, (set, frozenset)):
             parts = sorted(self.of(item, f"an item of {place}", above) for item in value)
-            return [b"set", *parts, *self._pairs(_attributes(value), place, above)]
+            return [b"set", *parts, self._more(value, place, above)]
         if isinstance(value, Mapping):
             parts = self._pairs(value, place, above)
-            return [b"pairs", *parts, *self._pairs(_attributes(value), place, above)]
+            return [b"pairs", *parts, self._more(value, place, above)]
         if isinstance(value, (range, slice)):
-            return [b"slice", repr((value.start, value.stop, value.step)).encode()]
+            parts = [value.start, value.stop, value.step]
+            return [self.of(part, place, above) for part in parts]
         if isinstance(value, functools.partial):
             parts = [value.func, value.args, value.keywords]
-            return [self.of(part, place, above) for part in parts]
+            parts = [self.of(part, place, above) for part in parts]
+            return [*parts, self._more(value, place, above)]
         if isinstance(value, types.MethodType):
             parts = [value.__func__, value.__self__]
             return [self.of(part, place, above) for part in parts]
         if isinstance(value, types.FunctionType):
             return self._function(value, place, above)
         if isinstance(value, functools._lru_cache_wrapper):
-            return [self.of(value.__wrapped__, place, above)]
+            # Among its attributes is what it wraps.
+            held = {name: vars(value)[name] for name in vars(value) if name != "cache_parameters"}
+            return self._pairs(held, place, above)
+        if isinstance(value, Counted):
+            return [self.of(value._counts_by(), place, above)]
         if isinstance(value, types.BuiltinFunctionType) and isinstance(
             value.__self__, types.ModuleType
         ):
@@ -206,6 +236,10 @@ class _Fingerprint:
         state = _state(value)
         return parts if state is None else [self.of(state, place, above)]
 
+    def _more(self, value: Any, place: str, above: tuple[int, ...]) -> bytes:
+        """Return one part for what a value holds beside its items, so that neither is taken for the other."""
+        return self._digest(self._pairs(_attributes(value), place, above))
+
     def _pairs(self, pairs: Mapping[Any, Any], place: str, above: tuple[int, ...]) -> list[Any]:
         """Return the parts of a mapping, in its order, on which a result may depend."""
         parts = []
@@ -217,13 +251,13 @@ class _Fingerprint:
     def _function(
         self, function: types.FunctionType, place: str, above: tuple[int, ...]
     ) -> list[Any]:
-        # Among its attributes is what it wraps.
-        variables = {**enclosed(function), **_defaults(function), **vars(function)}
-        return self._source(function) + self._variables(function, variables, (), place, above)
+        # Among its attributes is what it wraps. Apart, for one of them may have another's name.
+        groups = (enclosed(function), _defaults(function), vars(function))
+        parts = [self._digest(self._variables(each, (), place, above)) for each in groups]
+        return self._source(function) + parts
 
     def _variables(
         self,
-        function: types.FunctionType,
         variables: Mapping[str, Any],
         ignore: Collection[str],
         place: str,
@@ -231,8 +265,7 @@ class _Fingerprint:
     ) -> list[Any]:
         parts: list[Any] = []
         for name, item in variables.items():
-            is_itself = callable(item) and inspect.unwrap(item) is function
-            if name not in ignore and not is_itself:
+            if name not in ignore:
                 parts += [name.encode(), self.of(item, f"{place}: {name}", above)]
         return parts
 
@@ -366,8 +399,20 @@ def _module_of(value: np.ufunc) -> str | None:
     return None
 
 
+def _told_of_zone(zone: datetime.tzinfo, place: str) -> Any:
+    """Return what a time zone is pickled by, beside its class: its name may be that of another one."""
+    try:
+        told = zone.__reduce_ex__(2)
+    except (TypeError, pickle.PicklingError) as error:
+        raise InvalidTypeError(
+            f"{place} has no content that can be told ({error}): pass one by its key, such as "
+            "ZoneInfo('Europe/Berlin')"
+        ) from error
+    return told if isinstance(told, str) else told[1:]
+
+
 def _defaults(function: types.FunctionType) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters.values()
+    parameters = signature(function).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 

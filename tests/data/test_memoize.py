@@ -491,6 +491,36 @@ def test_functions_that_wrap_another_count_by_what_they_do(handler):
     assert memoized(twice) == 7
 
 
+def multiplied(value, by):
+    return value * by
+
+
+def test_a_wrapper_takes_what_it_is_defined_with(handler):
+    def wrapper_of(function, default):
+        @functools.wraps(function)
+        def wrapper(value, scale=default):
+            return function(value, 7) * scale
+
+        return handler.memoize(wrapper)
+
+    twice, thrice = wrapper_of(multiplied, 2), wrapper_of(multiplied, 3)
+    assert [twice(1), thrice(1), twice(1, 5), twice(1, scale=6)] == [14, 21, 35, 42]
+    assert twice.key_for(1) == twice.key_for(value=1, scale=2)
+
+
+def test_another_memoized_function_that_is_enclosed_counts_as_what_it_does(handler):
+    def using(function):
+        memoized = handler.memoize(function)
+
+        @handler.memoize
+        def uses(value):
+            return memoized(value)
+
+        return uses
+
+    assert [using(unchanged)(2), using(scaled(3)(unchanged))(2)] == [2, 6]
+
+
 def test_a_pipe_is_refused_and_not_waited_for(handler, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidTypeError, match="pipe"):
