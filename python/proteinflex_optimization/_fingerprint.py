@@ -7,9 +7,6 @@ digests. What has no content that can be told is refused, for a digest of its ad
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import dataclasses
 import datetime
 import enum
 import functools
@@ -19,7 +16,6 @@ import os
 import pathlib
 import pickle
 import stat
-import struct
 import sys
 import types
 from collections.abc import Collection, Iterator, Mapping
@@ -30,12 +26,19 @@ import numpy as np
 from . import _native
 from ._arrays import describe
 from ._classes import module_of
+from ._held import attributes, defined, fields_of, state_of
 from ._states import is_tensor
 from ._units import measured
 from .errors import InvalidTypeError
 
 __all__ = [
-    *["Counted", "Paths", "enclosed", "fingerprint", "of_enclosed", "of_function", "signature"],
+    "Counted",
+    "Paths",
+    "enclosed",
+    "fingerprint",
+    "of_enclosed",
+    "of_function",
+    "signature",
 ]
 
 Paths = Literal["content", "mtime"]
@@ -45,8 +48,6 @@ PIECE = 1 << 20
 X87_BYTES = 10
 """Of an extended number of x86; those behind them are padding."""
 MAX_DEPTH = 100
-SPARSE_CACHES = ("_has_sorted_indices", "_has_canonical_format")
-"""Attributes by which a sparse array of SciPy's remembers what was asked of it."""
 
 
 def fingerprint(value: Any, place: str, paths: Paths) -> bytes:
@@ -159,12 +160,12 @@ class _Fingerprint:
             return [name, value]
         if isinstance(value, np.ndarray):
             # A subclass may have more, such as a unit; where a map comes from makes no difference.
-            more = {} if kind in (np.ndarray, np.memmap, np.ma.MaskedArray) else _attributes(value)
+            more = {} if kind in (np.ndarray, np.memmap, np.ma.MaskedArray) else attributes(value)
             return [name, *_array(value, place), *self._pairs(more, place, above)]
         if isinstance(value, np.generic):
             return [name, *_array(np.asarray(value), place)]
         if is_tensor(value):
-            more = {} if name.startswith(b"torch.") else _attributes(value)
+            more = {} if name.startswith(b"torch.") else attributes(value)
             return [name, *self._tensor(value, place), *self._pairs(more, place, above)]
         if isinstance(value, pathlib.PurePath):
             try:
@@ -177,7 +178,7 @@ class _Fingerprint:
         if isinstance(value, enum.Enum):
             return [name, repr(value._name_).encode(), self.of(value._value_, place, above)]
         if isinstance(value, _native.Trajectory):
-            return [name, value.content_id.encode(), self.of(value.metadata, place, above)]
+            return [name, value._version().encode()]
         if isinstance(value, type):
             return [b"class", f"{module_of(value)}.{value.__qualname__}".encode()]
         return [name, *self._composed(value, place, above)]
@@ -188,7 +189,7 @@ class _Fingerprint:
         if isinstance(value, (list, tuple)):
             parts = [self.of(item, f"{place}[{n}]", above) for n, item in enumerate(value)]
             # Of a named tuple: a result may depend on which is which.
-            names = _defined(type(value), "_fields") if isinstance(value, tuple) else None
+            names = defined(type(value), "_fields") if isinstance(value, tuple) else None
             named = repr(names).encode() if isinstance(names, tuple) else b""
             return [b"items", *parts, named, self._more(value, place, above)]
         if isinstance(value, (set, frozenset)):
@@ -224,7 +225,7 @@ class _Fingerprint:
         if (quantity := measured(value)) is not None:
             number, unit = quantity
             return [unit.encode(), self.of(number, place, above)]
-        fields = _fields(value)
+        fields = fields_of(value)
         if fields is None:
             raise InvalidTypeError(
                 f"{place}, of type {type(value).__qualname__}, has no content that can be told; "
@@ -233,12 +234,12 @@ class _Fingerprint:
             )
         parts = self._pairs(fields, place, above)
         # Also where it is less: what has no content, such as an open file, was met just now.
-        state = _state(value)
+        state = state_of(value)
         return parts if state is None else [self.of(state, place, above)]
 
     def _more(self, value: Any, place: str, above: tuple[int, ...]) -> bytes:
         """Return one part for what a value holds beside its items, so that neither is taken for the other."""
-        return self._digest(self._pairs(_attributes(value), place, above))
+        return self._digest(self._pairs(attributes(value), place, above))
 
     def _pairs(self, pairs: Mapping[Any, Any], place: str, above: tuple[int, ...]) -> list[Any]:
         """Return the parts of a mapping, in its order, on which a result may depend."""
@@ -414,73 +415,3 @@ def _told_of_zone(zone: datetime.tzinfo, place: str) -> Any:
 def _defaults(function: types.FunctionType) -> dict[str, Any]:
     parameters = signature(function).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    """Return what an object holds beside what its class is derived from, but caches of its own."""
-    held = _without_caches(type(value), getattr(value, "__dict__", {}))
-    for name, slot in _slots(type(value)).items():
-        with contextlib.suppress(AttributeError):  # Not assigned yet.
-            held[name] = slot.__get__(value)
-    if isinstance(value, collections.defaultdict):
-        held["default_factory"] = value.default_factory
-    if hasattr(type(value), "n_sequence_fields"):  # As of `os.stat`: a tuple that has more.
-        held |= value.__reduce__()[1][1]
-    return held
-
-
-def _fields(value: Any) -> dict[str, Any] | None:
-    """Return the attributes of an object that has no others; None where that can't be known."""
-    fields = {}
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    kind, slots = type(value), _slots(type(value))
-    if _size_of_attributes(kind, len(slots)) < kind.__basicsize__:
-        return None
-    return fields | _attributes(value) if fields or slots or hasattr(value, "__dict__") else None
-
-
-def _state(value: Any) -> Any:
-    """Return what an object is stored by, where its class says that itself; else None."""
-    kind = type(value)
-    own = _defined(kind, "__getstate__")
-    # Since Python 3.11, every class has one. That of dataclasses knows of no attributes but fields.
-    is_inherited = own in (None, vars(object).get("__getstate__"))
-    if is_inherited or getattr(own, "__module__", None) == "dataclasses":
-        return None
-    with contextlib.suppress(Exception):  # It may refuse to be stored at all.
-        state = value.__getstate__()
-        return _without_caches(kind, state) if isinstance(state, dict) else state
-    return None
-
-
-def _without_caches(kind: type, held: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what follows from the other attributes, and is there once it was asked for."""
-    left_out = SPARSE_CACHES if kind.__module__.partition(".")[0] == "scipy" else ()
-    return {
-        name: item
-        for name, item in held.items()
-        if not (name in left_out or isinstance(_defined(kind, name), functools.cached_property))
-    }
-
-
-def _defined(kind: type, name: Any) -> Any:
-    """Return what a class or its bases have under a name, as it is there; None without."""
-    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
-
-
-def _slots(kind: type) -> dict[str, Any]:
-    """Return what a class written in Python keeps in slots, by name."""
-    bases = [base for base in reversed(kind.__mro__) if "__slots__" in vars(base)]
-    found = [item for base in bases for item in vars(base).items()]
-    return {name: slot for name, slot in found if isinstance(slot, types.MemberDescriptorType)}
-
-
-def _size_of_attributes(kind: type, slots: int) -> int:
-    """Return the bytes of an object that has nothing but attributes: compiled classes have more.
-
-    The same as what `copy` and `pickle` go by for objects that have no way of their own.
-    """
-    # A dict or a list of weak references that Python keeps before the object has no offset above 0.
-    pointers = slots + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
-    return object.__basicsize__ + pointers * struct.calcsize("P")
