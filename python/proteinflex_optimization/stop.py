@@ -374,13 +374,15 @@ def _end_of(walltime: Any) -> float | None:
         raise InvalidArgumentError(
             f"walltime={walltime!r}: expected 'auto', seconds from now, a datetime or None"
         )
-    return _now() + _seconds(walltime, "walltime")
+    expected = "'auto', a finite number of seconds from now, 0 or more, a datetime or None"
+    return _now() + _seconds(walltime, "walltime", expected)
 
 
 def _now() -> float:
     return time.clock_gettime(_STEADY_CLOCK)
 
 
-def _seconds(value: Any, name: str) -> float:
-    expected = "a finite number of seconds, 0 or more"
+def _seconds(
+    value: Any, name: str, expected: str = "a finite number of seconds, 0 or more"
+) -> float:
     return real(name, value, lambda seconds: 0 <= seconds < math.inf, expected)
