@@ -7,9 +7,6 @@ digests. What has no content that can be told is refused, for a digest of its ad
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import dataclasses
 import datetime
 import enum
 import functools
@@ -17,8 +14,8 @@ import hashlib
 import inspect
 import os
 import pathlib
+import pickle
 import stat
-import struct
 import sys
 import types
 from collections.abc import Collection, Iterator, Mapping
@@ -29,11 +26,20 @@ import numpy as np
 from . import _native
 from ._arrays import describe
 from ._classes import module_of
+from ._held import attributes, defined, fields_of, state_of
 from ._states import is_tensor
 from ._units import measured
 from .errors import InvalidTypeError
 
-__all__ = ["Paths", "enclosed", "fingerprint", "of_enclosed", "of_function"]
+__all__ = [
+    "Counted",
+    "Paths",
+    "enclosed",
+    "fingerprint",
+    "of_enclosed",
+    "of_function",
+    "signature",
+]
 
 Paths = Literal["content", "mtime"]
 
@@ -42,8 +48,6 @@ PIECE = 1 << 20
 X87_BYTES = 10
 """Of an extended number of x86; those behind them are padding."""
 MAX_DEPTH = 100
-SPARSE_CACHES = ("_has_sorted_indices", "_has_canonical_format")
-"""Attributes by which a sparse array of SciPy's remembers what was asked of it."""
 
 
 def fingerprint(value: Any, place: str, paths: Paths) -> bytes:
@@ -78,9 +82,7 @@ def of_enclosed(function: types.FunctionType, ignore: Collection[str], paths: Pa
     """Return 16 bytes for the variables of other functions that a function uses, but `ignore`."""
     fingerprints = _Fingerprint(paths)
     used, place = enclosed(function), function.__qualname__
-    return fingerprints._digest(
-        fingerprints._variables(function, used, ignore, place, (id(function),))
-    )
+    return fingerprints._digest(fingerprints._variables(used, ignore, place, (id(function),)))
 
 
 def enclosed(function: types.FunctionType) -> dict[str, Any]:
@@ -97,11 +99,28 @@ def enclosed(function: types.FunctionType) -> dict[str, Any]:
     return found
 
 
+def signature(function: types.FunctionType) -> inspect.Signature:
+    """Return what a function itself takes: not what it wraps, nor what its attributes say of it."""
+    bare = types.FunctionType(function.__code__, {}, closure=function.__closure__)
+    bare.__defaults__, bare.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
+    return inspect.signature(bare)
+
+
+class Counted:
+    """What says itself by which values it counts."""
+
+    def _counts_by(self) -> Any:
+        raise NotImplementedError
+
+
 class _Fingerprint:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
 
     def of(self, value: Any, place: str, above: tuple[int, ...]) -> bytes:
+        if id(value) in above and (hasattr(value, "__code__") or hasattr(value, "__wrapped__")):
+            # A function that calls itself, also by what wraps it: by how far above it is.
+            return self._digest([b"above", str(above[::-1].index(id(value))).encode()])
         if id(value) in above or len(above) > MAX_DEPTH:
             raise InvalidTypeError(
                 f"{place} contains itself, or more than {MAX_DEPTH} values in one another; pass "
@@ -130,7 +149,10 @@ class _Fingerprint:
             return [name, repr(value).encode()]
         if kind in (datetime.date, datetime.time, datetime.datetime):
             zone, fold = getattr(value, "tzinfo", None), getattr(value, "fold", 0)
-            return [name, value.isoformat().encode(), f"{fold} {zone}".encode()]
+            digits = f"{value.isoformat()} {fold}".encode()
+            return [name, digits, self.of(zone, f"the time zone of {place}", above)]
+        if isinstance(value, datetime.tzinfo):
+            return [name, self.of(_told_of_zone(value, place), place, above)]
         # An array of one would lack the null characters at its end.
         if kind in (str, np.str_):
             return [name, value.encode("utf-8", "surrogatepass")]
@@ -138,12 +160,12 @@ class _Fingerprint:
             return [name, value]
         if isinstance(value, np.ndarray):
             # A subclass may have more, such as a unit; where a map comes from makes no difference.
-            more = {} if kind in (np.ndarray, np.memmap, np.ma.MaskedArray) else _attributes(value)
+            more = {} if kind in (np.ndarray, np.memmap, np.ma.MaskedArray) else attributes(value)
             return [name, *_array(value, place), *self._pairs(more, place, above)]
         if isinstance(value, np.generic):
             return [name, *_array(np.asarray(value), place)]
         if is_tensor(value):
-            more = {} if name.startswith(b"torch.") else _attributes(value)
+            more = {} if name.startswith(b"torch.") else attributes(value)
             return [name, *self._tensor(value, place), *self._pairs(more, place, above)]
         if isinstance(value, pathlib.PurePath):
             try:
@@ -156,7 +178,7 @@ class _Fingerprint:
         if isinstance(value, enum.Enum):
             return [name, repr(value._name_).encode(), self.of(value._value_, place, above)]
         if isinstance(value, _native.Trajectory):
-            return [name, value.content_id.encode(), self.of(value.metadata, place, above)]
+            return [name, value._version().encode()]
         if isinstance(value, type):
             return [b"class", f"{module_of(value)}.{value.__qualname__}".encode()]
         return [name, *self._composed(value, place, above)]
@@ -166,25 +188,34 @@ class _Fingerprint:
         parts: list[Any]
         if isinstance(value, (list, tuple)):
             parts = [self.of(item, f"{place}[{n}]", above) for n, item in enumerate(value)]
-            return [b"items", *parts, *self._pairs(_attributes(value), place, above)]
+            # Of a named tuple: a result may depend on which is which.
+            names = defined(type(value), "_fields") if isinstance(value, tuple) else None
+            named = repr(names).encode() if isinstance(names, tuple) else b""
+            return [b"items", *parts, named, self._more(value, place, above)]
         if isinstance(value, (set, frozenset)):
             parts = sorted(self.of(item, f"an item of {place}", above) for item in value)
-            return [b"set", *parts, *self._pairs(_attributes(value), place, above)]
+            return [b"set", *parts, self._more(value, place, above)]
         if isinstance(value, Mapping):
             parts = self._pairs(value, place, above)
-            return [b"pairs", *parts, *self._pairs(_attributes(value), place, above)]
+            return [b"pairs", *parts, self._more(value, place, above)]
         if isinstance(value, (range, slice)):
-            return [b"slice", repr((value.start, value.stop, value.step)).encode()]
+            parts = [value.start, value.stop, value.step]
+            return [self.of(part, place, above) for part in parts]
         if isinstance(value, functools.partial):
             parts = [value.func, value.args, value.keywords]
-            return [self.of(part, place, above) for part in parts]
+            parts = [self.of(part, place, above) for part in parts]
+            return [*parts, self._more(value, place, above)]
         if isinstance(value, types.MethodType):
             parts = [value.__func__, value.__self__]
             return [self.of(part, place, above) for part in parts]
         if isinstance(value, types.FunctionType):
             return self._function(value, place, above)
         if isinstance(value, functools._lru_cache_wrapper):
-            return [self.of(value.__wrapped__, place, above)]
+            # Among its attributes is what it wraps.
+            held = {name: vars(value)[name] for name in vars(value) if name != "cache_parameters"}
+            return self._pairs(held, place, above)
+        if isinstance(value, Counted):
+            return [self.of(value._counts_by(), place, above)]
         if isinstance(value, types.BuiltinFunctionType) and isinstance(
             value.__self__, types.ModuleType
         ):
@@ -194,7 +225,7 @@ class _Fingerprint:
         if (quantity := measured(value)) is not None:
             number, unit = quantity
             return [unit.encode(), self.of(number, place, above)]
-        fields = _fields(value)
+        fields = fields_of(value)
         if fields is None:
             raise InvalidTypeError(
                 f"{place}, of type {type(value).__qualname__}, has no content that can be told; "
@@ -203,8 +234,12 @@ class _Fingerprint:
             )
         parts = self._pairs(fields, place, above)
         # Also where it is less: what has no content, such as an open file, was met just now.
-        state = _state(value)
+        state = state_of(value)
         return parts if state is None else [self.of(state, place, above)]
+
+    def _more(self, value: Any, place: str, above: tuple[int, ...]) -> bytes:
+        """Return one part for what a value holds beside its items, so that neither is taken for the other."""
+        return self._digest(self._pairs(attributes(value), place, above))
 
     def _pairs(self, pairs: Mapping[Any, Any], place: str, above: tuple[int, ...]) -> list[Any]:
         """Return the parts of a mapping, in its order, on which a result may depend."""
@@ -217,13 +252,13 @@ class _Fingerprint:
     def _function(
         self, function: types.FunctionType, place: str, above: tuple[int, ...]
     ) -> list[Any]:
-        # Among its attributes is what it wraps.
-        variables = {**enclosed(function), **_defaults(function), **vars(function)}
-        return self._source(function) + self._variables(function, variables, (), place, above)
+        # Among its attributes is what it wraps. Apart, for one of them may have another's name.
+        groups = (enclosed(function), _defaults(function), vars(function))
+        parts = [self._digest(self._variables(each, (), place, above)) for each in groups]
+        return self._source(function) + parts
 
     def _variables(
         self,
-        function: types.FunctionType,
         variables: Mapping[str, Any],
         ignore: Collection[str],
         place: str,
@@ -231,8 +266,7 @@ class _Fingerprint:
     ) -> list[Any]:
         parts: list[Any] = []
         for name, item in variables.items():
-            is_itself = callable(item) and inspect.unwrap(item) is function
-            if name not in ignore and not is_itself:
+            if name not in ignore:
                 parts += [name.encode(), self.of(item, f"{place}: {name}", above)]
         return parts
 
@@ -366,76 +400,18 @@ def _module_of(value: np.ufunc) -> str | None:
     return None
 
 
+def _told_of_zone(zone: datetime.tzinfo, place: str) -> Any:
+    """Return what a time zone is pickled by, beside its class: its name may be that of another one."""
+    try:
+        told = zone.__reduce_ex__(2)
+    except (TypeError, pickle.PicklingError) as error:
+        raise InvalidTypeError(
+            f"{place} has no content that can be told ({error}): pass one by its key, such as "
+            "ZoneInfo('Europe/Berlin')"
+        ) from error
+    return told if isinstance(told, str) else told[1:]
+
+
 def _defaults(function: types.FunctionType) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters.values()
+    parameters = signature(function).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    """Return what an object holds beside what its class is derived from, but caches of its own."""
-    held = _without_caches(type(value), getattr(value, "__dict__", {}))
-    for name, slot in _slots(type(value)).items():
-        with contextlib.suppress(AttributeError):  # Not assigned yet.
-            held[name] = slot.__get__(value)
-    if isinstance(value, collections.defaultdict):
-        held["default_factory"] = value.default_factory
-    if hasattr(type(value), "n_sequence_fields"):  # As of `os.stat`: a tuple that has more.
-        held |= value.__reduce__()[1][1]
-    return held
-
-
-def _fields(value: Any) -> dict[str, Any] | None:
-    """Return the attributes of an object that has no others; None where that can't be known."""
-    fields = {}
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    kind, slots = type(value), _slots(type(value))
-    if _size_of_attributes(kind, len(slots)) < kind.__basicsize__:
-        return None
-    return fields | _attributes(value) if fields or slots or hasattr(value, "__dict__") else None
-
-
-def _state(value: Any) -> Any:
-    """Return what an object is stored by, where its class says that itself; else None."""
-    kind = type(value)
-    own = _defined(kind, "__getstate__")
-    # Since Python 3.11, every class has one. That of dataclasses knows of no attributes but fields.
-    is_inherited = own in (None, vars(object).get("__getstate__"))
-    if is_inherited or getattr(own, "__module__", None) == "dataclasses":
-        return None
-    with contextlib.suppress(Exception):  # It may refuse to be stored at all.
-        state = value.__getstate__()
-        return _without_caches(kind, state) if isinstance(state, dict) else state
-    return None
-
-
-def _without_caches(kind: type, held: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what follows from the other attributes, and is there once it was asked for."""
-    left_out = SPARSE_CACHES if kind.__module__.partition(".")[0] == "scipy" else ()
-    return {
-        name: item
-        for name, item in held.items()
-        if not (name in left_out or isinstance(_defined(kind, name), functools.cached_property))
-    }
-
-
-def _defined(kind: type, name: Any) -> Any:
-    """Return what a class or its bases have under a name, as it is there; None without."""
-    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
-
-
-def _slots(kind: type) -> dict[str, Any]:
-    """Return what a class written in Python keeps in slots, by name."""
-    bases = [base for base in reversed(kind.__mro__) if "__slots__" in vars(base)]
-    found = [item for base in bases for item in vars(base).items()]
-    return {name: slot for name, slot in found if isinstance(slot, types.MemberDescriptorType)}
-
-
-def _size_of_attributes(kind: type, slots: int) -> int:
-    """Return the bytes of an object that has nothing but attributes: compiled classes have more.
-
-    The same as what `copy` and `pickle` go by for objects that have no way of their own.
-    """
-    # A dict or a list of weak references that Python keeps before the object has no offset above 0.
-    pointers = slots + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
-    return object.__basicsize__ + pointers * struct.calcsize("P")

@@ -291,7 +291,8 @@ class DataHandler(ImportingCache):  # noqa: D101, its documentation is the nativ
         kind : {'structure', 'trajectory'}
             As what its results are stored: any value, or dicts with ``frames``.
         ignore : sequence of str
-            Parameters on which the result does not depend, such as ``verbose`` or ``self``.
+            Parameters on which the result does not depend, such as ``verbose`` or ``self``; of a
+            function that wraps another, its own.
         paths : {'content', 'mtime'}
             Whether a `pathlib.Path` among the arguments stands for the bytes and the name of its
             file, or for its place, size and time of modification. A str is a text.
@@ -405,7 +406,7 @@ def _gpu_memory() -> list[GPUMemory]:
     ]
 
 
-def reopen(cache_dir: str, key: str, content_id: str, read_only: bool) -> Trajectory:
+def reopen(cache_dir: str, key: str, version: str, read_only: bool) -> Trajectory:
     """Open the trajectory that was pickled elsewhere.
 
     Raises
@@ -420,7 +421,7 @@ def reopen(cache_dir: str, key: str, content_id: str, read_only: bool) -> Trajec
             "is its file system mounted?"
         )
     trajectory = DataHandler(cache_dir, read_only=read_only).open(key)
-    if trajectory.content_id != content_id:
+    if trajectory._version() != version:
         raise CacheKeyError(
             f"the trajectory under {key!r} in {cache_dir} was replaced after it had been pickled: "
             "open it again by its key"

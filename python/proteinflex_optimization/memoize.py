@@ -15,7 +15,15 @@ import numpy as np
 
 from ._arguments import iterable, real, text
 from ._classes import module_of
-from ._fingerprint import Paths, enclosed, fingerprint, of_enclosed, of_function
+from ._fingerprint import (
+    Counted,
+    Paths,
+    enclosed,
+    fingerprint,
+    of_enclosed,
+    of_function,
+    signature,
+)
 from .errors import InvalidArgumentError, InvalidTypeError
 from .types import EntryKind
 
@@ -27,7 +35,7 @@ __all__ = ["Memoized", "checked_options", "memoized"]
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-VERSION = b"2"
+VERSION = b"3"
 """Of how keys are made: another one makes another key of the same call."""
 RESULT = "result"
 """The name in the entry of what a function returned that is not a trajectory."""
@@ -35,7 +43,7 @@ STORED = re.compile(rf"^(structure_data\['{RESULT}'\]|trajectory_data)")
 """What errors of storing call what a function returned."""
 
 
-class Memoized(Generic[Parameters, Result]):
+class Memoized(Counted, Generic[Parameters, Result]):
     """A function whose results are kept in a cache; made by `DataHandler.memoize`."""
 
     def __init__(
@@ -118,6 +126,10 @@ class Memoized(Generic[Parameters, Result]):
         )
         return _unpickled, (function, name, *options)
 
+    def _counts_by(self) -> Any:
+        # Not by where its results are kept.
+        return self._kind, self._function
+
     @property
     def _named(self) -> Any:
         """The function under a name that leads to it: pickle finds it there, and its own leads here."""
@@ -135,7 +147,7 @@ class Memoized(Generic[Parameters, Result]):
     @functools.cached_property
     def _signature(self) -> inspect.Signature:
         # When it is called: of a function that uses itself, defaults are unpickled last.
-        return inspect.signature(self._function)
+        return signature(self._function)
 
     def _data_id(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         bound = self._signature.bind(*args, **kwargs)
@@ -260,7 +272,7 @@ def memoized(
             f"function={function.__qualname__} is not valid: it returns {returns}, which is used up "
             "once; return a list, an array or a dict"
         )
-    names = [*inspect.signature(function).parameters, *enclosed(function)]
+    names = [*signature(function).parameters, *enclosed(function)]
     for name in ignored.difference(names):
         raise InvalidArgumentError(
             f"ignore={name!r} is not valid: {function.__qualname__} has "

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from numbers import Real
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias
 
 from . import _batch_system
 from ._arguments import real
 from ._log import get_logger
 from ._signals import caught_signals, signal_numbers
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, InvalidTypeError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -128,6 +128,12 @@ class StopRequest:
         self._next_look = -math.inf
         self._asked_at = -math.inf
         self._looking = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: signals come to one process."""
+        raise InvalidTypeError(
+            "a StopRequest can't be pickled: it notices the signals of its own process; make one there"
+        )
 
     @property
     def requested(self) -> bool:
@@ -374,13 +380,15 @@ def _end_of(walltime: Any) -> float | None:
         raise InvalidArgumentError(
             f"walltime={walltime!r}: expected 'auto', seconds from now, a datetime or None"
         )
-    return _now() + _seconds(walltime, "walltime")
+    expected = "'auto', a finite number of seconds from now, 0 or more, a datetime or None"
+    return _now() + _seconds(walltime, "walltime", expected)
 
 
 def _now() -> float:
     return time.clock_gettime(_STEADY_CLOCK)
 
 
-def _seconds(value: Any, name: str) -> float:
-    expected = "a finite number of seconds, 0 or more"
+def _seconds(
+    value: Any, name: str, expected: str = "a finite number of seconds, 0 or more"
+) -> float:
     return real(name, value, lambda seconds: 0 <= seconds < math.inf, expected)

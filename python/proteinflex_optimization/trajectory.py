@@ -73,9 +73,9 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         for chunk in self.iter_chunks():
             yield from chunk
 
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        """Name the content, so that dask needs not read it to tell whether it has changed."""
-        return ("proteinflex_optimization.Trajectory", self.content_id)
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        """Name what it holds, so that dask needs not read it to tell whether it has changed."""
+        return ("proteinflex_optimization.Trajectory", self.data_id, self._version())
 
     def _repr_html_(self) -> str:
         """Show in a notebook what it holds."""
@@ -216,7 +216,8 @@ class Trajectory(_native.Trajectory):  # noqa: D101, its documentation is the na
         Returns
         -------
         dask.array.Array
-            Equal content has equal names (tokens), and changed content another.
+            Equal content has equal names (tokens) where it was coded alike (`content_id`), and
+            changed content another.
 
         Raises
         ------
@@ -284,18 +285,20 @@ def open_trajectory(
     return Trajectory(open_object(path_or_url, store, cache))
 
 
-def reopen(path: StrPath, content_id: str) -> Trajectory:
+def reopen(path: StrPath, version: str) -> Trajectory:
     """Open the file of a trajectory that was opened before, also elsewhere.
+
+    Of a `version` that is only a `content_id`, the metadata may be others.
 
     Raises
     ------
     ProteinFlexError
         Another file is there now.
     """
-    return _same(open_trajectory(path), content_id)
+    return _same(open_trajectory(path), version)
 
 
-def reopen_object(of: RemoteObject, content_id: str) -> Trajectory:
+def reopen_object(of: RemoteObject, version: str) -> Trajectory:
     """Open the object of a trajectory that was opened before, also elsewhere.
 
     Raises
@@ -303,11 +306,11 @@ def reopen_object(of: RemoteObject, content_id: str) -> Trajectory:
     ObjectChangedError
         Another object is there now.
     """
-    return _same(Trajectory(of), content_id)
+    return _same(Trajectory(of), version)
 
 
-def _same(trajectory: Trajectory, content_id: str) -> Trajectory:
-    if trajectory.content_id != content_id:
+def _same(trajectory: Trajectory, version: str) -> Trajectory:
+    if version not in (trajectory._version(), trajectory.content_id):
         raise ProteinFlexError(
             f"{trajectory.url or trajectory.path} was replaced since its trajectory was opened: open "
             "it again"

@@ -106,6 +106,7 @@ def test_a_wrong_port_is_wrong_usage(tmp_path: Path, options: list[str]):
     [
         ["--prometheus", "0", "--json"],
         ["--prometheus", "0", "--interval", "1"],
+        ["--prometheus", "0", "--once", "--linger", "0"],
         ["--address", "0.0.0.0"],
         ["--linger", "1"],
     ],

@@ -5,10 +5,12 @@ import dataclasses
 import datetime
 import enum
 import functools
+import inspect
 import itertools
 import os
 import subprocess
 import sys
+import zoneinfo
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +249,137 @@ def test_defaults_are_seen():
 
     assert fingerprint(make(1), "f", "content") == fingerprint(make(1), "f", "content")
     assert fingerprint(make(1), "f", "content") != fingerprint(make(2), "f", "content")
+
+
+def wrappers(by):
+    """Functions that seem to take no more than `x`."""
+
+    def base(x):
+        return x
+
+    @functools.wraps(base)
+    def wrapper(x, scale=by):
+        return base(x) * scale
+
+    @functools.wraps(base)
+    def of_a_keyword(x, *, scale=by):
+        return base(x) * scale
+
+    def signed(x, scale=by):
+        return x * scale
+
+    signed.__signature__ = inspect.signature(base)
+    return [wrapper, of_a_keyword, signed, functools.partial(wrapper), [wrapper]]
+
+
+def test_what_seems_to_be_another_function_counts_by_its_own_defaults():
+    for two, again, three in zip(wrappers(2), wrappers(2), wrappers(3), strict=True):
+        assert fingerprint(two, "f", "content") == fingerprint(again, "f", "content")
+        assert fingerprint(two, "f", "content") != fingerprint(three, "f", "content")
+
+
+def calling_themselves(by):
+    """Functions that call themselves by something that does more."""
+
+    def by_wrapper(x):
+        return wrapper(x - 1) if x else 1
+
+    @functools.wraps(by_wrapper)
+    def wrapper(x):
+        return by * by_wrapper(x)
+
+    def by_object(x):
+        return scaled(x - 1) if x else 1
+
+    class Scaled:
+        def __init__(self, function):
+            functools.update_wrapper(self, function)
+            self.by, self.function = by, function
+
+        def __call__(self, x):
+            return self.by * self.function(x)
+
+    scaled = Scaled(by_object)
+    return [by_wrapper, wrapper, by_object, scaled]
+
+
+def test_a_function_that_calls_itself_by_a_wrapper_counts_by_that_too():
+    for two, again, three in zip(*map(calling_themselves, (2, 2, 3)), strict=True):
+        assert fingerprint(two, "f", "content") == fingerprint(again, "f", "content")
+        assert fingerprint(two, "f", "content") != fingerprint(three, "f", "content")
+
+
+def attributed(make, more):
+    made = make()
+    vars(made).update(more)
+    return made
+
+
+def shadowed(by):
+    def function(x):
+        return x * by
+
+    function.by = 0
+    return function
+
+
+Pressure = collections.namedtuple("Pressure", "temperature pressure")
+OtherOrder = collections.namedtuple("Pressure", "pressure temperature")
+
+
+class Row(list):
+    pass
+
+
+class Table(dict):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "other"),
+    [
+        (Pressure(300, 1), OtherOrder(300, 1)),
+        (functools.partial(max, 1), attributed(lambda: functools.partial(max, 1), {"a": 1})),
+        (
+            functools.lru_cache(shadowed),
+            attributed(lambda: functools.lru_cache(shadowed), {"a": 1}),
+        ),
+        (shadowed(2), shadowed(3)),
+        (slice(np.arange(5000)), slice(np.r_[:2000, 0, 2001:5000])),
+        (Row([1, "a", 2]), attributed(lambda: Row([1]), {"a": 2})),
+        (Table(a=1, b=2), attributed(lambda: Table(a=1), {"b": 2})),
+    ],
+)
+def test_names_and_attributes_of_values_count(value, other):
+    assert fingerprint(value, "value", "content") != fingerprint(other, "value", "content")
+
+
+class Zone(datetime.tzinfo):
+    """Has no text of its own but its address, or that of another zone."""
+
+    def __init__(self, hours=1, name=None):
+        self.hours, self.name = hours, name
+
+    def utcoffset(self, time):
+        return datetime.timedelta(hours=self.hours if time and time.month > 6 else 1)
+
+    def __str__(self):
+        return self.name or super().__repr__()
+
+
+def test_time_zones_count_by_their_rules_and_not_by_their_names():
+    zones = [Zone(), Zone(2), Zone(2, "Europe/Berlin"), zoneinfo.ZoneInfo("Europe/Berlin")]
+    zones += [datetime.timezone(datetime.timedelta(hours=1), "Europe/Berlin"), None]
+    times = [datetime.datetime(2020, 1, 1, tzinfo=zone) for zone in zones]
+    digests = [fingerprint(value, "t", "content") for value in (*zones, *times)]
+    assert len(set(digests)) == len(digests)
+    assert fingerprint(Zone(), "t", "content") == digests[0]
+    path = Path(zoneinfo.TZPATH[0], "UTC") if zoneinfo.TZPATH else None
+    if path and path.is_file():
+        with path.open("rb") as file:
+            unnamed = zoneinfo.ZoneInfo.from_file(file)
+        with pytest.raises(InvalidTypeError, match=r"the time zone of t has no content.*its key"):
+            fingerprint(times[0].replace(tzinfo=unnamed), "t", "content")
 
 
 def test_different_values_have_different_fingerprints_and_equal_ones_the_same(tmp_path):

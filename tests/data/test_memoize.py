@@ -11,6 +11,7 @@ import pickle
 import random
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -455,7 +456,9 @@ def mean_of(trajectory):
 
 def test_trajectories_count_by_their_content(handler):
     for name, value in (("ones", 1), ("again", 1), ("zeros", 0)):
-        handler.store_trajectory({"frames": np.full((2, 3, 3), value, "f4")}, name)
+        frames = np.full((2, 3, 3), value, "f4")
+        # A path that counts as a text: nobody asks for that file.
+        handler.store_trajectory({"frames": frames}, name, metadata={"from": Path("gone")})
     memoized = handler.memoize(mean_of)
     ones, again, zeros = (handler.open(name) for name in ("ones", "again", "zeros"))
     assert [memoized(ones), memoized(zeros)] == [1.0, 0.0]
@@ -489,6 +492,36 @@ def test_functions_that_wrap_another_count_by_what_they_do(handler):
     assert [memoized(unchanged), memoized(twice), memoized(thrice)] == [1, 2, 3]
     twice.more = 5
     assert memoized(twice) == 7
+
+
+def multiplied(value, by):
+    return value * by
+
+
+def test_a_wrapper_takes_what_it_is_defined_with(handler):
+    def wrapper_of(function, default):
+        @functools.wraps(function)
+        def wrapper(value, scale=default):
+            return function(value, 7) * scale
+
+        return handler.memoize(wrapper)
+
+    twice, thrice = wrapper_of(multiplied, 2), wrapper_of(multiplied, 3)
+    assert [twice(1), thrice(1), twice(1, 5), twice(1, scale=6)] == [14, 21, 35, 42]
+    assert twice.key_for(1) == twice.key_for(value=1, scale=2)
+
+
+def test_another_memoized_function_that_is_enclosed_counts_as_what_it_does(handler):
+    def using(function):
+        memoized = handler.memoize(function)
+
+        @handler.memoize
+        def uses(value):
+            return memoized(value)
+
+        return uses
+
+    assert [using(unchanged)(2), using(scaled(3)(unchanged))(2)] == [2, 6]
 
 
 def test_a_pipe_is_refused_and_not_waited_for(handler, tmp_path):

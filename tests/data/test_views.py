@@ -183,6 +183,17 @@ def test_a_pickled_handle_does_not_give_other_data(trajectory, frames):
         pickle.loads(pickled)
 
 
+def test_a_pickled_handle_does_not_give_other_metadata(tmp_path, frames):
+    handler = DataHandler(tmp_path / "cache")
+    for dt in (1.0, 2.0):
+        key = handler.store_trajectory({"frames": frames}, "md", metadata={"dt": dt})
+        if dt == 1.0:
+            pickled = pickle.dumps(handler.open(key))
+            assert pickle.loads(pickled).metadata == {"dt": 1.0}
+    with pytest.raises(CacheKeyError, match="replaced"):
+        pickle.loads(pickled)
+
+
 def test_a_handle_that_is_unpickled_where_its_directory_is_not_says_so(trajectory, tmp_path):
     pickled = pickle.dumps(trajectory)
     tmp_path.rename(tmp_path.with_name(f"{tmp_path.name} elsewhere"))

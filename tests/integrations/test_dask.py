@@ -95,6 +95,17 @@ def test_equal_content_has_equal_names_and_changed_content_another(tmp_path):
     assert len(names) == 2
 
 
+def test_a_function_of_a_trajectory_is_computed_again_for_other_metadata(tmp_path):
+    handler = DataHandler(tmp_path / "cache")
+    times = [
+        handler.open(handler.store_trajectory({"frames": walk()}, name, metadata={"dt": dt}))
+        for name, dt in (("md", 1.0), ("copy", 2.0))
+    ]
+    of_metadata = dask.delayed(lambda trajectory: trajectory.metadata["dt"], pure=True)
+    assert dask.compute(*map(of_metadata, times), scheduler="synchronous") == (1.0, 2.0)
+    assert times[0].to_dask().name == times[1].to_dask().name
+
+
 def test_a_graph_holds_the_place_of_the_entry_and_none_of_its_frames(trajectory):
     graph = dict(trajectory.to_dask(frames_per_chunk=64).__dask_graph__())
     assert len(pickle.dumps(graph)) < 5000

@@ -106,6 +106,10 @@ def test_the_command_does_the_same(handler, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["left_out"] == []
     assert main(["cache", "import", target, "--dir", str(tmp_path / "other")]) == 0
     assert_same(DataHandler(tmp_path / "other").open("run"))
+    # The file of an entry, whose name says nothing.
+    entry = str(handler.open("md").path)
+    assert main(["cache", "import", entry, "--dir", str(tmp_path / "other")]) == 0
+    assert_same(DataHandler(tmp_path / "other").open("md"))
 
 
 def test_the_integration_of_mdanalysis_copies_too(handler, tmp_path):

@@ -589,5 +589,7 @@ def test_the_command_line_pushes_and_pulls(mine, yours, bucket, capsys):
     assert "has another content under this key" in capsys.readouterr().err
     assert main(["cache", "push", bucket.url, *other]) == 2
     assert f"the URL, which {bucket.url!r} was taken for" in capsys.readouterr().err
+    assert main(["cache", "push", "--all", "run", bucket.url, *directory]) == 2
+    assert "--all is not valid together with KEY='run'" in capsys.readouterr().err
     assert main(["cache", "push", "none", bucket.url, *other]) == 1
     assert main(["cache", "pull", f"{bucket.url}/none", *other]) == 2

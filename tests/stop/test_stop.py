@@ -1,6 +1,7 @@
 """What a job that may be stopped can rely on."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from proteinflex_optimization import (
     StopRequest,
     StopRequested,
 )
-from proteinflex_optimization.errors import InvalidArgumentError
+from proteinflex_optimization.errors import InvalidArgumentError, InvalidTypeError
 from proteinflex_optimization.progress import STOP_SECONDS
 
 
@@ -291,7 +292,7 @@ def test_a_forked_child_ends_as_if_nobody_listened():
         ({"signals": ["SIGKILL"]}, "SIGKILL"),
         ({"signals": ["SEGV"]}, "SIGSEGV"),
         ({"walltime": "1h"}, "walltime='1h'"),
-        ({"walltime": -1.0}, "walltime=-1.0"),
+        ({"walltime": -1.0}, "walltime=-1.0.* a datetime"),
         ({"walltime": float("nan")}, "walltime=nan"),
         ({"walltime": 10**400}, "walltime=1000"),
         ({"walltime": datetime.min}, "walltime=datetime"),
@@ -301,6 +302,11 @@ def test_a_forked_child_ends_as_if_nobody_listened():
 def test_arguments_that_make_no_sense_are_refused(arguments, said):
     with pytest.raises(InvalidArgumentError, match=said):
         StopRequest(**arguments)
+
+
+def test_what_notices_the_signals_of_this_process_is_not_sent_to_another():
+    with pytest.raises(InvalidTypeError, match="StopRequest can't be pickled.*make one there"):
+        pickle.dumps(StopRequest())
 
 
 def test_asking_whether_to_stop_reads_the_steady_clock_once_and_does_nothing_else(monkeypatch):

@@ -22,7 +22,11 @@ MEGABYTE = 10**6
 def push(options: argparse.Namespace) -> int:
     """Send entries below a URL."""
     handler = look_at_cache(options)
-    if options.all == bool(options.keys):
+    if options.all and options.keys:
+        raise InvalidArgumentError(
+            f"--all is not valid together with KEY={options.keys[0]!r}: expected one of them"
+        )
+    if not (options.all or options.keys):
         raise InvalidArgumentError(
             "KEY=… is not valid: expected the entries to send, or --all, before the URL, which "
             f"{options.url!r} was taken for"

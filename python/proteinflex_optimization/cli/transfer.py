@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -82,7 +83,7 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     kind = options.kind or _kind_of(stem, options)
     if kind == "structure":
         _refuse_what_only_trajectories_have(options)
-    data_id = Path(stem).stem if options.id is None else options.id
+    data_id = _name_of(sources[0], Path(stem).stem) if options.id is None else options.id
     if not options.force:
         # Also at the end: another process may store under this name meanwhile.
         handler._keep_stored()
@@ -123,6 +124,15 @@ def import_files(handler: DataHandler, options: argparse.Namespace) -> dict[str,
     info = handler.info(key)
     names = ("key", "data_id", "kind", "raw_bytes", "stored_bytes", "saved_percent")
     return {name: value for name, value in info.items() if name in names}
+
+
+def _name_of(source: Path, stem: str) -> str:
+    """Return the name that a file is stored under: of the copy of an entry's file, the entry's."""
+    if source.suffix == ".fxt" and re.fullmatch("t-[0-9a-f]{32}", stem):
+        from proteinflex_optimization import open_trajectory
+
+        return open_trajectory(source).data_id
+    return stem
 
 
 def parse_precision(text: str) -> Precision:

@@ -71,7 +71,8 @@ def add_parser(subparsers: Any) -> None:
         type=_seconds,
         default=None,
         metavar="SECONDS",
-        help="seconds between two readings",
+        help="seconds between two readings; by default 0.1 for a single job in a terminal, else "
+        f"{LINES_INTERVAL:g}",
     )
     parser.add_argument(
         "--web",
@@ -98,7 +99,8 @@ def add_parser(subparsers: Any) -> None:
         type=_pause,
         default=prometheus.LINGER,
         metavar="SECONDS",
-        help="seconds for which the last values are served",
+        help="seconds for which the last values are served when the jobs have ended; "
+        f"by default {prometheus.LINGER:g}",
     )
     parser.set_defaults(func=run)
 
@@ -324,8 +326,9 @@ def _refuse_what_has_no_use(options: argparse.Namespace) -> None:
         mode, useless = f"--web={options.web}", [name for name in given if name != "--interval"]
         why = "the page is served to this machine alone, until Ctrl-C"
     elif options.prometheus is not None:
-        mode, useless = f"--prometheus={options.prometheus}", ["--json", "--interval"]
-        why = "metrics are looked at when they are asked for, and nothing else is printed"
+        mode = f"--prometheus={options.prometheus}"
+        useless = ["--once", "--json", "--interval"]
+        why = "metrics are served until the jobs end, and looked at when they are asked for"
     else:
         mode, useless = "a watch without --prometheus", ["--address", "--linger"]
         why = "it serves no metrics"

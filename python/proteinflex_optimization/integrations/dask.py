@@ -83,7 +83,7 @@ class FrameSource:
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         """Name what is stored: equal content has equal names, wherever it lies."""
-        return (*self._trajectory.__dask_tokenize__(), self._field)
+        return (f"{__name__}.FrameSource", self._trajectory.content_id, self._field)
 
     def __repr__(self) -> str:
         return f"<FrameSource {self._field!r} of {self._trajectory!r}>"

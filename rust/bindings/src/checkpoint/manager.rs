@@ -34,9 +34,9 @@ use crate::path::PathObject;
 ///     Besides the newest `max_checkpoints`, every `keep_every`-th that is made in this directory
 ///     stays for ever: with 10 the 10th, the 20th and so on.
 /// link_unchanged : bool
-///     Whether a component whose arrays have the same bytes as in the newest checkpoint becomes a
-///     second name (hard link) of that file instead of being written again. Such checkpoints share
-///     one copy on the disk: damage to it is damage to each.
+///     Whether a component whose arrays have the same bytes as in the newest checkpoint, in a file of
+///     256 KiB or more, becomes a second name (hard link) of that file instead of being written
+///     again. Such checkpoints share one copy on the disk: damage to it is damage to each.
 /// durable : bool
 ///     Whether a save waits until the disk has everything. Without, a checkpoint survives the end
 ///     of the process, however it ends, but perhaps not a power cut; it is verified all the same.

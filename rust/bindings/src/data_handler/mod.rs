@@ -74,6 +74,8 @@ pub use arguments::{checked_id, precision_of, profile_of};
 /// ------
 /// InvalidArgumentError
 ///     An argument makes no sense.
+/// ProteinFlexError
+///     With `read_only`: no cache is there.
 /// OSError
 ///     The directory can't be made or read.
 #[pyclass(subclass, frozen, module = "proteinflex_optimization._native")]

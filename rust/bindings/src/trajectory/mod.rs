@@ -11,7 +11,7 @@ use numpy::{PyUntypedArray, PyUntypedArrayMethods};
 use proteinflex_core::cache::{EntryInfo, OpenEntry, Verification};
 use proteinflex_core::fs::PrivateMap;
 use proteinflex_core::trajectory::{EntryKind, FieldSpec, Frames};
-use proteinflex_core::{Error, interrupt};
+use proteinflex_core::{Error, checksum, interrupt};
 use proteinflex_macros::catch_panics;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
@@ -191,10 +191,17 @@ impl Trajectory {
         self.object.is_some().then(|| self.reader.entry.path().to_string_lossy().into_owned())
     }
 
-    /// Text that is the same for the same content, and only for it.
+    /// Text that differs where the content does. Equal content has equal ids where it was coded
+    /// alike, whatever its name and metadata: of ``enable_compression=False`` it is another one.
     #[getter]
     fn content_id(&self) -> String {
         self.reader.entry.content_id().to_owned()
+    }
+
+    /// Text that differs where `content_id` or the metadata do.
+    fn _version(&self) -> String {
+        let entry = &self.reader.entry;
+        format!("{}-{:016x}", entry.content_id(), checksum(&entry.header().metadata))
     }
 
     /// Bytes of all fields, uncompressed.
@@ -477,18 +484,18 @@ impl Trajectory {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let entry = &self.reader.entry;
+        let (entry, version) = (&self.reader.entry, self._version()?);
         if let Some(object) = &self.object {
             let open = hook(py, "reopen_trajectory_object")?;
-            return (open, (object, entry.content_id())).into_pyobject(py);
+            return (open, (object, version)).into_pyobject(py);
         }
         let Some(cache) = &self.reader.cache else {
             let open = hook(py, "reopen_trajectory_file")?;
-            return (open, (PathObject(entry.path()), entry.content_id())).into_pyobject(py);
+            return (open, (PathObject(entry.path()), version)).into_pyobject(py);
         };
         let open = hook(py, "reopen_trajectory")?;
         let directory = PathObject(cache.directory());
-        let arguments = (directory, entry.key().as_str(), entry.content_id(), cache.is_read_only());
+        let arguments = (directory, entry.key().as_str(), version, cache.is_read_only());
         (open, arguments).into_pyobject(py)
     }
 

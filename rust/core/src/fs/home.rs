@@ -15,8 +15,8 @@ use crate::{Error, IoContext, Result};
 pub fn expand_home(argument: &str, path: &Path) -> Result<PathBuf> {
     if let Some(scheme) = scheme_of(path) {
         // Without the rest, which may have a password.
-        let expected = "a path on this machine, and this is a URL: entries get there by `push`, come \
-                        by `pull`, and are read by `open_trajectory` and `upstream=`";
+        let expected = "a path on this machine, and this is a URL: only entries of a cache get there \
+                        by `push`, come by `pull`, and are read by `open_trajectory` and `upstream=`";
         return Err(Error::argument(argument, format!("'{scheme}://…'"), expected));
     }
     let mut components = path.components();
