@@ -7,7 +7,7 @@ use super::block::{
     is_random_access,
 };
 use super::float_mode::in_default_mode;
-use super::geometry::{Coding, Decoder, Domain, Encoder, Excerpt, OutputLayout, Reference, TILE};
+use super::geometry::{self, Coding, Decoder, Domain, Excerpt, OutputLayout, Reference, TILE};
 use super::grid::Grid;
 use super::layout::BlockShape;
 use super::outliers::Outliers;
@@ -115,9 +115,7 @@ pub fn encode_floats(
     if shape.components != COMPONENTS {
         return None;
     }
-    let write = |floats: &[f32], rows, coding, level| {
-        Encoder::of_floats(floats, rows, coding)?.write(level)
-    };
+    let write = geometry::encode_floats;
     if options.archive {
         return Some((ARCHIVED_FLOATS, write(floats, shape.rows, ARCHIVE, ARCHIVE_LEVEL)?));
     }
@@ -135,9 +133,7 @@ pub fn encode_integers(
     if shape.components != COMPONENTS {
         return None;
     }
-    let write = |integers: &[i32], rows, coding, level| {
-        Encoder::of_grid(integers, rows, coding)?.write(level)
-    };
+    let write = geometry::encode_grid;
     let (periodic, whole) = periodic::unwrap(integers, shape, options.archive).unzip();
     let integers = whole.as_deref().unwrap_or(integers);
     let level = if options.archive { ARCHIVE_LEVEL } else { LEVEL };

@@ -89,7 +89,7 @@ fn normal(v: [f64; 3]) -> [f64; 3] {
 }
 
 fn encode(integers: &[i32], rows: usize, coding: Coding) -> Vec<u8> {
-    Encoder::of_grid(integers, rows, coding).unwrap().write(3).unwrap()
+    encode_grid(integers, rows, coding, 3).unwrap()
 }
 
 /// All frames, by the widest vectors of the machine and by those of all machines; where any frame
@@ -249,8 +249,8 @@ fn archives_go_on_as_atoms_moved() {
 
 #[test]
 fn what_is_too_far_away_is_left_to_others() {
-    assert!(Encoder::of_grid(&[0, 0, 3_000_000], 1, PLAIN).is_none());
-    assert!(Encoder::of_grid(&[], 1, PLAIN).is_none());
+    assert!(encode_grid(&[0, 0, 3_000_000], 1, PLAIN, 3).is_none());
+    assert!(encode_grid(&[], 1, PLAIN, 3).is_none());
 }
 
 fn predictors() -> impl Strategy<Value = Predictor> {
@@ -499,7 +499,7 @@ fn precise(frames: usize, chain: usize, water: usize, seed: u64) -> Vec<f32> {
 }
 
 fn encode_floats(floats: &[f32], rows: usize, coding: Coding) -> Vec<u8> {
-    Encoder::of_floats(floats, rows, coding).unwrap().write(3).unwrap()
+    super::encode_floats(floats, rows, coding, 3).unwrap()
 }
 
 #[test]

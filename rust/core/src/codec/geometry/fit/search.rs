@@ -22,26 +22,27 @@ const FEW: usize = 2;
 const LONG: usize = 32;
 
 /// The predictor that takes the fewest bits.
-pub fn search(tile: &Tile, atom: AtomFrames<'_>) -> Fit {
-    let mut search = Search { tile, atom, best: Fit::default(), bits: u32::MAX };
+pub fn search(atom: AtomFrames<'_>) -> Fit {
+    let &Tile { frames, domain, .. } = atom.tile;
+    let mut search = Search { atom, best: Fit::default(), bits: u32::MAX };
     search.compare((AtomPredictor::DIRECT, 0), &NormalEquations::default());
-    let near = tile.nearest(atom.atom);
+    let near = atom.tile.nearest(atom.atom);
     if near[0] == atom.atom {
         // There is none before it, or none at a distance that is a number.
         return search.best;
     }
-    let (distances, is_bond, is_pair) = rigid(tile, atom.view, atom.atom, near, atom.domain);
-    let (near_frame, free) = match (is_bond, is_pair) {
-        (_, true) => (Predictor::TwoDistancesNear, Some(Predictor::TwoDistancesFree)),
-        (true, false) => (Predictor::OneDistanceNear, Some(Predictor::OneDistanceFree)),
-        (false, false) => (Predictor::LinearFrame, None),
+    let (distances, fixed) = rigid(atom, near);
+    let (near_frame, free) = match fixed {
+        0 => (Predictor::LinearFrame, None),
+        1 => (Predictor::OneDistanceNear, Some(Predictor::OneDistanceFree)),
+        _ => (Predictor::TwoDistancesNear, Some(Predictor::TwoDistancesFree)),
     };
     // Where distances to two atoms are fixed, these are the first two references.
-    let of_all = !is_pair && atom.coding.reference == Reference::Before && atom.frames >= LONG;
+    let of_all = fixed < 2 && atom.coding.reference == Reference::Before && frames >= LONG;
     let References { offsets, equations } = References::best(atom, &near, of_all);
     let whole = equations.solve();
     let with = |predictor: Predictor| {
-        let dropped = droppable(&equations, whole, predictor, atom.frames, atom.domain);
+        let dropped = droppable(&equations, whole, predictor, frames, domain);
         let coefficients = whole.map(|coefficient| rounded(coefficient, dropped));
         let direct = AtomPredictor::DIRECT;
         (
@@ -58,7 +59,6 @@ pub fn search(tile: &Tile, atom: AtomFrames<'_>) -> Fit {
 }
 
 struct Search<'a> {
-    tile: &'a Tile,
     atom: AtomFrames<'a>,
     best: Fit,
     /// What the best takes with its model.
@@ -76,7 +76,7 @@ impl Search<'_> {
         let own = own_bits(predictor.predictor, dropped);
         let model = own + predictor.predictor.references() as u32 * MODEL_BITS[0];
         if self.atom.coding.is_fixed && self.atom.view.groups() > FEW {
-            let sample = AtomFrames { view: self.tile.sample(), ..self.atom };
+            let sample = AtomFrames { view: self.atom.tile.sample(), ..self.atom };
             if model + cost(sample, &mut predictor) >= self.bits {
                 return;
             }

@@ -9,8 +9,8 @@ use super::cost::cost;
 use super::normal_equations::NormalEquations;
 use super::rigid::stored;
 use crate::codec::geometry::domain::Domain;
+use crate::codec::geometry::measure::Coding;
 use crate::codec::geometry::measure::tile::Tile;
-use crate::codec::geometry::measure::{AtomFrames, Coding};
 use crate::codec::geometry::model::{AtomPredictor, TILE};
 
 /// What the model of an atom that is predicted like many others takes, in bits.
@@ -19,7 +19,7 @@ const SHARED_BITS: u32 = 6;
 const CLUSTER: usize = 3;
 
 /// Fits clusters of atoms together: their normal equations are added, their distances averaged.
-pub fn share(tiles: &[Tile], frames: usize, coding: Coding, fits: &mut [Fit]) {
+pub fn share(tiles: &[Tile], coding: Coding, fits: &mut [Fit]) {
     let domain = Domain::FloatBits;
     let fine = coarseness(domain)[0];
     let mut clusters: FxHashMap<(u64, u64), Vec<u32>> = FxHashMap::default();
@@ -48,10 +48,8 @@ pub fn share(tiles: &[Tile], frames: usize, coding: Coding, fits: &mut [Fit]) {
             if fits[index].predictor == common {
                 continue;
             }
-            let view = tiles[index / TILE].all();
-            let atom = AtomFrames { view, atom: index % TILE, frames, domain, coding };
             let fit = &mut fits[index];
-            let cost = cost(atom, &mut common);
+            let cost = cost(tiles[index / TILE].atom(index % TILE, coding), &mut common);
             if cost + SHARED_BITS <= fit.cost + fit.own {
                 (fit.predictor, fit.cost) = (common, cost);
             }

@@ -4,9 +4,8 @@ pub mod moments;
 pub mod residuals;
 pub mod tile;
 
-use tile::View;
+use tile::{Tile, View};
 
-use super::domain::Domain;
 use super::predict::ar::Reference;
 
 /// How residuals are coded.
@@ -22,11 +21,9 @@ pub struct Coding {
 /// An atom of a tile in some frames, and how it is coded.
 #[derive(Clone, Copy)]
 pub struct AtomFrames<'a> {
+    pub tile: &'a Tile,
+    pub atom: usize,
     /// The frames that are looked at.
     pub view: View<'a>,
-    pub atom: usize,
-    /// How many frames there are.
-    pub frames: usize,
-    pub domain: Domain,
     pub coding: Coding,
 }
