@@ -85,12 +85,8 @@ impl PeriodicBox {
         let all = frames.saturating_mul(rows).saturating_mul(EXCEPTION);
         let bytes = unpack(packed, others.saturating_add(all))?;
         let mut rest = bytes.as_slice();
-        let mut take = |length: usize| {
-            let cut_short = DecodeError::CutShort { section: "periodic box" };
-            let (part, after) = rest.split_at_checked(length).ok_or(cut_short)?;
-            rest = after;
-            Ok::<_, DecodeError>(part)
-        };
+        let cut_short = || DecodeError::CutShort { section: "periodic box" };
+        let mut take = |length: usize| rest.split_off(..length).ok_or_else(cut_short);
         let lengths = i32::read_all(take(12 * frames)?).as_chunks().0.to_vec();
         let [tilts, origin] = [f32::read_all(take(12)?), f32::read_all(take(12)?)];
         let slanted = take(1)?[0];
