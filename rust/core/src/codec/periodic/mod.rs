@@ -14,6 +14,8 @@ mod wrap;
 
 pub use unwrap::unwrap;
 
+use std::ops::Range;
+
 use shape::BoxShape;
 
 use super::bytes::unpack;
@@ -137,10 +139,22 @@ impl PeriodicBox {
             + size_of_val(self.ends.as_slice())
     }
 
+    /// Those of a frame, if the block has it.
     fn exceptions_of(&self, frame: usize) -> Option<&[Exception]> {
         let start = if frame == 0 { 0 } else { *self.ends.get(frame - 1)? };
         self.exceptions.get(start as usize..*self.ends.get(frame)? as usize)
     }
+}
+
+/// The rows of each molecule, or of what a tile has of it, from whether atoms are joined to the one
+/// before.
+fn molecules(joined: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut end = 0;
+    joined.chunk_by(|_, &joined| joined == 1).map(move |molecule| {
+        let start = end;
+        end += molecule.len();
+        start..end
+    })
 }
 
 #[cfg(test)]

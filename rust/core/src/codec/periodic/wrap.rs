@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::shape::{BoxInFrame, Coordinates};
-use super::{Exception, PeriodicBox};
+use super::{Exception, PeriodicBox, molecules};
 use crate::codec::geometry::{OutputLayout, TILE};
 use crate::codec::grid::Grid;
 use crate::codec::simd::vectorized;
@@ -58,24 +58,15 @@ impl PeriodicBox {
         if !joined.contains(&1) {
             return;
         }
-        // Few molecules are in more than one image.
-        let unite = |molecule: Range<usize>, images: &mut Coordinates| {
-            let atoms = molecule.len() as f32;
-            let sum = |axis| places.axis(axis)[molecule.clone()].iter().sum::<f32>();
-            let image = of_frame.image([0, 1, 2].map(|axis| sum(axis) / atoms));
-            (0..3).for_each(|axis| images.axis_mut(axis)[molecule.clone()].fill(image[axis]));
-        };
-        let (mut start, mut is_cut) = (0, false);
-        for row in 1..=joined.len() {
-            if joined.get(row) == Some(&1) {
-                is_cut |=
-                    images.atom(row).map(f32::to_bits) != images.atom(row - 1).map(f32::to_bits);
-                continue;
+        for molecule in molecules(joined) {
+            let bits = |row| images.atom(row).map(f32::to_bits);
+            // Few are in more than one image.
+            if molecule.clone().skip(1).any(|row| bits(row) != bits(row - 1)) {
+                let atoms = molecule.len() as f32;
+                let sum = |axis| places.axis(axis)[molecule.clone()].iter().sum::<f32>();
+                let image = of_frame.image([0, 1, 2].map(|axis| sum(axis) / atoms));
+                (0..3).for_each(|axis| images.axis_mut(axis)[molecule.clone()].fill(image[axis]));
             }
-            if is_cut {
-                unite(start..row, images);
-            }
-            (start, is_cut) = (row, false);
         }
     }
 
