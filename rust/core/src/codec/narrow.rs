@@ -4,7 +4,7 @@
 //! a precision, unless it is within half of that.
 
 use super::block::EncodeOptions;
-use super::grid::fraction;
+use super::grid::{EXACT, WHOLE, fraction};
 use super::layout::BlockShape;
 use super::quantize::{self, NARROWER, OUTLIERS, Quantized, are_most, filler, sample};
 use super::widen::{IDENTITY, Operation, Widened, Widening};
@@ -13,8 +13,6 @@ use super::widen::{IDENTITY, Operation, Widened, Widening};
 const DECIMALS: i32 = 6;
 /// The unit that numbers may be converted to is so many times as large or small: nm and Å.
 const UNIT: f64 = 10.0;
-/// Whole numbers up to this are floats.
-const EXACT: f64 = 16_777_216.0;
 /// Numbers that are narrowed together, without branches.
 const BATCH: usize = 64;
 /// What a spacing may be off by rounding, relatively.
@@ -118,8 +116,6 @@ impl Narrowing {
     /// The float nearest to what becomes this double.
     #[inline(always)]
     fn nearest(self, double: f64) -> f32 {
-        /// Added to a number and taken away again, leaves it rounded to a whole one, ties to even.
-        const WHOLE: f64 = 6_755_399_441_055_744.0;
         let position = self.widening.inverse(double);
         if !self.is_whole {
             return position as f32;
