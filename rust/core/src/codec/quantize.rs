@@ -106,30 +106,29 @@ impl Quantized<f32> {
     }
 }
 
-/// The beginning of a payload, and what follows it.
+/// The beginning of a payload.
 #[derive(Debug)]
-pub struct GridHeader<'a> {
+pub struct GridHeader {
     /// The grid.
     pub grid: Grid,
     /// What is not on it.
     pub outliers: Outliers,
-    /// What follows.
-    pub rest: &'a [u8],
 }
 
-impl<'a> GridHeader<'a> {
-    /// Reads the beginning of a payload of so many floats of this size each.
+impl GridHeader {
+    /// Reads the beginning of a payload of so many floats of this size each. Returns it with what
+    /// follows.
     pub fn parse(
-        payload: &'a [u8],
+        payload: &[u8],
         numbers: usize,
         float_bytes: usize,
-    ) -> Result<Self, DecodeError> {
+    ) -> Result<(Self, &[u8]), DecodeError> {
         let (header, rest) =
             GridHeaderBytes::ref_from_prefix(payload).map_err(|_| DecodeError::TooShort)?;
         let grid = Grid::parse(header.arithmetic, header.number.get())
             .ok_or(DecodeError::Unknown { what: "grid", found: header.arithmetic })?;
         let (outliers, rest) = Outliers::parse(rest, numbers, float_bytes)?;
-        Ok(Self { grid, outliers, rest })
+        Ok((Self { grid, outliers }, rest))
     }
 }
 
@@ -139,8 +138,8 @@ pub fn decode<F: Float>(
     shape: BlockShape,
     out: &mut [u8],
 ) -> Result<(), DecodeError> {
-    let header = GridHeader::parse(payload, shape.len(), F::SIZE)?;
-    let (layout, integers) = pco::decode::<F::Integer>(header.rest, shape)?;
+    let (header, rest) = GridHeader::parse(payload, shape.len(), F::SIZE)?;
+    let (layout, integers) = pco::decode::<F::Integer>(rest, shape)?;
     let mut floats = try_reserve(integers.len())?;
     floats.extend(integers.into_iter().map(|integer| F::of(integer, header.grid)));
     shape.restore(&floats, layout, out);

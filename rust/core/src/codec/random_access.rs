@@ -10,7 +10,6 @@ use super::float_mode::in_default_mode;
 use super::geometry::{self, Coding, Decoder, Domain, Excerpt, OutputLayout, Reference, TILE};
 use super::grid::Grid;
 use super::layout::BlockShape;
-use super::outliers::Outliers;
 use super::pco;
 use super::periodic::{self, PeriodicBox};
 use super::quantize::GridHeader;
@@ -178,11 +177,9 @@ fn encode_accepted<T: Copy>(
 #[derive(Debug)]
 pub struct RandomAccessBlock {
     decoder: Decoder,
-    /// What the floats are on, if on any.
-    grid: Option<Grid>,
+    /// The grid that the floats are on, if on any, and those that are not on it.
+    on_grid: Option<GridHeader>,
     shape: BlockShape,
-    /// The floats that are not on the grid.
-    outliers: Option<Outliers>,
     /// The box that atoms were put back into.
     periodic: Option<PeriodicBox>,
     /// How the floats become doubles, where they are read as such.
@@ -230,12 +227,12 @@ impl RandomAccessBlock {
             return Err(DecodeError::NotCoordinates { components: shape.components });
         }
         let is_on_grid = matches!(codec, GEOMETRY | ARCHIVED);
-        let (grid, outliers, periodic, rest) = if is_on_grid {
-            let header = GridHeader::parse(payload, shape.len(), FLOAT)?;
-            let (periodic, rest) = parse_box(header.rest, shape)?;
-            (Some(header.grid), Some(header.outliers), periodic, rest)
+        let (on_grid, periodic, rest) = if is_on_grid {
+            let (header, rest) = GridHeader::parse(payload, shape.len(), FLOAT)?;
+            let (periodic, rest) = parse_box(rest, shape)?;
+            (Some(header), periodic, rest)
         } else {
-            (None, None, None, payload)
+            (None, None, payload)
         };
         let is_archived = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
         let reference = if is_archived { Reference::Before } else { Reference::Key };
@@ -243,13 +240,13 @@ impl RandomAccessBlock {
         let BlockShape { frames, rows, .. } = shape;
         let (decoder, streams) = Decoder::parse(rest, beyond, frames, rows, domain, reference)?;
         let streams = payload.len() - streams.len()..payload.len() + beyond;
-        Ok(Self { decoder, grid, shape, outliers, periodic, widened: None, streams })
+        Ok(Self { decoder, on_grid, shape, periodic, widened: None, streams })
     }
 
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
         self.decoder.memory()
-            + self.outliers.as_ref().map_or(0, Outliers::memory)
+            + self.on_grid.as_ref().map_or(0, |of| of.outliers.memory())
             + self.periodic.as_ref().map_or(0, PeriodicBox::memory)
             + self.widened.as_ref().map_or(0, Widened::memory)
     }
@@ -291,10 +288,7 @@ impl RandomAccessBlock {
             };
             let floats = widened.layout_of_floats(layout);
             self.read_floats(first, payload, frames, tiles, out, floats)?;
-            let rows = (0..self.shape.rows.div_ceil(TILE))
-                .filter(|&tile| is_wanted(tiles, tile))
-                .map(|tile| tile * TILE..self.shape.rows.min((tile + 1) * TILE));
-            widened.widen_frames(frames, rows, out, layout)
+            widened.widen_frames(frames, self.rows(tiles), out, layout)
         })
     }
 
@@ -311,18 +305,25 @@ impl RandomAccessBlock {
         let bytes = payload.get(skipped..).ok_or(DecodeError::TooShort)?;
         let streams = Excerpt { first: first.saturating_sub(self.streams.start), bytes };
         let is_wanted = |tile: usize| is_wanted(tiles, tile);
-        if let (Some(periodic), Some(grid)) = (&self.periodic, self.grid) {
+        let Some(GridHeader { grid, outliers }) = &self.on_grid else {
+            return self.decoder.read(streams, None, frames, is_wanted, out, layout);
+        };
+        if let Some(periodic) = &self.periodic {
             let whole = Some(Grid::Divided(1.0));
             self.decoder.read(streams, whole, frames, is_wanted, out, layout)?;
-            let tiles = (0..self.shape.rows.div_ceil(TILE)).filter(|&tile| is_wanted(tile));
-            periodic.wrap(frames, tiles, grid, out, layout);
+            periodic.wrap(frames, self.rows(tiles), *grid, out, layout);
         } else {
-            self.decoder.read(streams, self.grid, frames, is_wanted, out, layout)?;
+            self.decoder.read(streams, Some(*grid), frames, is_wanted, out, layout)?;
         }
-        match &self.outliers {
-            Some(outliers) => outliers.put(self.shape.rows * COMPONENTS, frames, out, layout),
-            None => Ok(()),
-        }
+        outliers.put(self.shape.rows * COMPONENTS, frames, out, layout)
+    }
+
+    /// The rows of each tile that is wanted.
+    fn rows(&self, tiles: Option<&[bool]>) -> impl Iterator<Item = Range<usize>> + Clone {
+        let rows = self.shape.rows;
+        (0..rows.div_ceil(TILE))
+            .filter(move |&tile| is_wanted(tiles, tile))
+            .map(move |tile| tile * TILE..rows.min((tile + 1) * TILE))
     }
 
     /// Decodes all frames.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::shape::{BoxInFrame, Coordinates};
 use super::{Exception, PeriodicBox, molecules};
-use crate::codec::geometry::{OutputLayout, TILE};
+use crate::codec::geometry::OutputLayout;
 use crate::codec::grid::Grid;
 use crate::codec::simd::vectorized;
 
@@ -12,12 +12,12 @@ use crate::codec::simd::vectorized;
 const ROW: usize = 3 * size_of::<f32>();
 
 impl PeriodicBox {
-    /// Puts atoms of decoded frames back into the box, and on their grid: these are whole numbers
-    /// before.
+    /// Puts atoms of decoded frames, of each the rows of these tiles, back into the box, and on their
+    /// grid: these are whole numbers before.
     pub fn wrap(
         &self,
         frames: &[usize],
-        tiles: impl Iterator<Item = usize> + Clone,
+        tiles: impl Iterator<Item = Range<usize>> + Clone,
         grid: Grid,
         out: &mut [u8],
         layout: OutputLayout,
@@ -30,8 +30,7 @@ impl PeriodicBox {
                 continue;
             };
             let start = layout.start + index * layout.frame_bytes;
-            for tile in tiles.clone() {
-                let rows = tile * TILE..self.joined.len().min((tile + 1) * TILE);
+            for rows in tiles.clone() {
                 let bytes = start + rows.start * ROW..start + rows.end * ROW;
                 let atoms: &mut [[[u8; 4]; 3]] =
                     out.get_mut(bytes).unwrap_or_default().as_chunks_mut().0.as_chunks_mut().0;
