@@ -32,12 +32,6 @@ const ACCEPTED_FIXED_RATIO: f64 = 1.0;
 const ACCEPTED_CODED_RATIO: f64 = 1.1;
 /// The same of few frames, which are read nearly as fast together as alone.
 const ACCEPTED_FEW_RATIO: f64 = 1.0;
-/// Frames of which any is read with the least work.
-const FIXED: Coding = Coding { reference: Reference::Key, is_fixed: true };
-/// Frames of which any is read, by its key frame.
-const CODED: Coding = Coding { reference: Reference::Key, is_fixed: false };
-/// Frames that are read one after the other.
-const ARCHIVE: Coding = Coding { reference: Reference::Before, is_fixed: false };
 /// By how much more than that one tile must be larger before the others are not encoded.
 const EARLY_MARGIN: f64 = 1.02;
 /// A block below this part of its estimated size by pcodec is smaller than that: of numbers that
@@ -116,9 +110,10 @@ pub fn encode_floats(
     }
     let write = geometry::encode_floats;
     if options.archive {
-        return Some((ARCHIVED_FLOATS, write(floats, shape.rows, ARCHIVE, ARCHIVE_LEVEL)?));
+        let payload = write(floats, shape.rows, Coding::ARCHIVED, ARCHIVE_LEVEL)?;
+        return Some((ARCHIVED_FLOATS, payload));
     }
-    let codings = [(CODED, ACCEPTED_RATIO)];
+    let codings = [(Coding::KEYED, ACCEPTED_RATIO)];
     Some((FLOATS, encode_accepted(floats, shape, &codings, pco, write)?))
 }
 
@@ -138,11 +133,11 @@ pub fn encode_integers(
     let level = if options.archive { ARCHIVE_LEVEL } else { LEVEL };
     let packed = periodic.map_or(Some(Vec::new()), |periodic| periodic.encode(level))?;
     let (codec, frames) = if options.archive {
-        (ARCHIVED, write(integers, shape.rows, ARCHIVE, level)?)
+        (ARCHIVED, write(integers, shape.rows, Coding::ARCHIVED, level)?)
     } else {
         let codings = match shape.frames {
-            ..FEW_FRAMES => &[(CODED, ACCEPTED_FEW_RATIO)][..],
-            _ => &[(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)],
+            ..FEW_FRAMES => &[(Coding::KEYED, ACCEPTED_FEW_RATIO)][..],
+            _ => &[(Coding::FIXED, ACCEPTED_FIXED_RATIO), (Coding::KEYED, ACCEPTED_CODED_RATIO)],
         };
         (GEOMETRY, encode_accepted(integers, shape, codings, pco, write)?)
     };
@@ -361,7 +356,8 @@ mod tests {
             let write = |_: &[i32], _, coding: Coding, _| {
                 Some(vec![0; if coding.is_fixed { fixed } else { coded }])
             };
-            let codings = [(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)];
+            let codings =
+                [(Coding::FIXED, ACCEPTED_FIXED_RATIO), (Coding::KEYED, ACCEPTED_CODED_RATIO)];
             encode_accepted(&numbers, shape, &codings, &pco, write).map(|payload| payload.len())
         };
         // Pcodec would take 1200.

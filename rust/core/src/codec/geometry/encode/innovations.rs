@@ -25,6 +25,7 @@ const UNUSUAL_AXIS: f32 = 96.0;
 const FEW_FRAMES: usize = 16;
 
 /// The innovations of atoms, one after the other.
+#[derive(Default)]
 pub struct Innovations {
     /// The innovations; of key frames, the residuals.
     pub written: Residuals,
@@ -33,13 +34,6 @@ pub struct Innovations {
     /// The parameters of the last atom with each predictor: the model takes least where they are the
     /// same.
     usual: [AtomPredictor; Predictor::ALL.len()],
-}
-
-impl Default for Innovations {
-    fn default() -> Self {
-        let usual = [AtomPredictor::DIRECT; Predictor::ALL.len()];
-        Self { written: Residuals::default(), lower: Default::default(), usual }
-    }
 }
 
 impl Innovations {

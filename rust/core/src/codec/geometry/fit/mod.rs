@@ -27,7 +27,7 @@ use crate::interrupt;
 const SLACK: [u32; 2] = [4, 8];
 
 /// What is found for an atom.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fit {
     pub predictor: AtomPredictor,
     /// Bits of its residuals in all frames.
@@ -36,13 +36,6 @@ pub struct Fit {
     pub own: u32,
     /// Those of its local frame.
     pub equations: NormalEquations,
-}
-
-impl Default for Fit {
-    fn default() -> Self {
-        let (predictor, equations) = (AtomPredictor::DIRECT, NormalEquations::default());
-        Self { predictor, cost: 0, own: 0, equations }
-    }
 }
 
 /// The predictors of all atoms of a block; none where the work of this thread was interrupted.

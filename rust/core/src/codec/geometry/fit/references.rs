@@ -139,12 +139,12 @@ mod tests {
 
     /// The references of the last of some atoms, and the first two of its coefficients, added up: the
     /// second and the third are one where there are only two.
-    fn best(frames: &[Vec<[f32; 3]>], reference: Reference) -> ([u8; 3], f64) {
+    fn best(frames: &[Vec<[f32; 3]>], coding: Coding) -> ([u8; 3], f64) {
         let values: Vec<f32> = frames.iter().flatten().flatten().map(|x| x.round()).collect();
         let rows = frames[0].len();
         let tile = Tile::of(&values, |x| x, rows, 0, Domain::Quantized);
-        let atom = tile.atom(rows - 1, Coding { reference, is_fixed: false });
-        let of_all = reference == Reference::Before;
+        let atom = tile.atom(rows - 1, coding);
+        let of_all = coding.reference == Reference::Before;
         let best = References::best(atom, &tile.nearest(rows - 1), of_all);
         let [alpha, beta, _] = best.equations.solve();
         (best.offsets, alpha + beta)
@@ -177,7 +177,7 @@ mod tests {
             atoms
         };
         let frames: Vec<_> = (0..FRAMES).map(frame).collect();
-        let (mut offsets, _) = best(&frames, Reference::Before);
+        let (mut offsets, _) = best(&frames, Coding::ARCHIVED);
         offsets[1..].sort_unstable();
         assert_eq!(offsets, [1, 4, 5]);
     }
@@ -194,9 +194,9 @@ mod tests {
             })
             .collect();
         // The part of the way back to the origin, which is far away.
-        let (_, part) = best(&frames, Reference::Before);
+        let (_, part) = best(&frames, Coding::ARCHIVED);
         assert!((part - 0.8).abs() < 0.1, "{part}");
-        let (_, part) = best(&frames, Reference::Key);
+        let (_, part) = best(&frames, Coding::KEYED);
         assert!(part.abs() < 0.1, "{part}");
     }
 }

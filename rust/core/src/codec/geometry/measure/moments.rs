@@ -252,8 +252,7 @@ mod tests {
                 numbers.extend([last.round() as i32, 0, 0]);
             }
             let tile = Tile::of(&numbers, |number| number as f32, 1, 0, Domain::Quantized);
-            let coding = Coding { reference: Reference::Before, is_fixed: false };
-            let moments = Moments::of(tile.atom(0, coding), &AtomPredictor::DIRECT);
+            let moments = Moments::of(tile.atom(0, Coding::ARCHIVED), &AtomPredictor::default());
             let told = by_coefficients(moments.squares[0], true);
             let centre = f64::from(tile.centre[0].round());
             let residual = |frame: usize| f64::from(numbers[3 * frame]) - centre;

@@ -103,7 +103,7 @@ pub fn parse<A>(
     let mut used_tables = UsedTables::default();
     for (index, &number) in predictors.iter().enumerate() {
         let predictor = Predictor::ALL[usize::from(number)];
-        let mut atom = AtomPredictor { predictor, ..AtomPredictor::DIRECT };
+        let mut atom = AtomPredictor { predictor, ..AtomPredictor::default() };
         for i in 0..predictor.references() {
             atom.offsets[i] = offsets[i].next().copied().unwrap_or(0);
         }
