@@ -40,19 +40,18 @@ fn decode_block(
         (GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS, Some(scalar @ ScalarType::F32)) => {
             RandomAccessBlock::parse(codec, payload, 0, block.shape(scalar))?.read_all(payload, out)
         }
-        (_, Some(scalar @ ScalarType::F64)) if codec & NARROWED != 0 => {
+        (_, Some(scalar @ ScalarType::F64)) if is_narrowed(codec) => {
             let (widened, rest) = Widened::parse(payload, block.shape(scalar))?;
             // The floats have their place in what they are widened to.
             let floats = out.len() / 2;
-            match codec & !NARROWED {
-                NUMBERS | GRID | GEOMETRY | FLOATS | ARCHIVED | ARCHIVED_FLOATS => {
-                    let narrowed = block.narrowed();
-                    decode_block(codec & !NARROWED, rest, &narrowed, &mut out[floats..])?;
-                }
-                _ => return Err(DecodeError::UnknownCodec { codec }),
-            }
+            decode_block(codec & !NARROWED, rest, &block.narrowed(), &mut out[floats..])?;
             widened.widen_all(out)
         }
         _ => Err(DecodeError::UnknownCodec { codec }),
     }
+}
+
+/// Whether it is a codec of floats, of doubles that were narrowed to these.
+fn is_narrowed(codec: u8) -> bool {
+    codec & NARROWED != 0 && (NUMBERS..=ARCHIVED_FLOATS).contains(&(codec & !NARROWED))
 }

@@ -60,10 +60,9 @@ fn encode_doubles(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> O
         let Some(quantized) = Quantized::find(&values, shape, options) else {
             return Some((NUMBERS, pco::encode_bytes::<f64>(bytes, shape)?));
         };
-        let mut payload = quantized.header(bytes);
         let (layout, _) = pco::choose_layout(&quantized.integers, shape);
-        payload.extend(pco::encode(layout, &quantized.integers, shape)?);
-        return Some((GRID, payload));
+        let packed = pco::encode(layout, &quantized.integers, shape)?;
+        return Some((GRID, [quantized.header(bytes), packed].concat()));
     };
     drop(values);
     let mut payload = Vec::new();
@@ -87,16 +86,10 @@ fn encode_floats(bytes: &[u8], shape: BlockShape, options: &EncodeOptions) -> Op
     }
     let choice = LazyCell::new(|| pco::choose_layout(&floats, shape));
     let estimate = PcoEstimate::new(|at| to_ordered_bits(floats[at]), shape, || choice.1);
-    if let Some(encoded) = random_access::encode_floats(&floats, shape, options, &estimate)
-        && reads_back(&encoded, shape, |from, read| bytes[from..from + read.len()] == *read)
-    {
-        if !options.archive || estimate.is_beaten(encoded.1.len(), shape.len()) {
-            return Some(encoded);
-        }
-        let other = pco::encode(choice.0, &floats, shape);
-        return Some(smaller(encoded, NUMBERS, other));
-    }
-    Some((NUMBERS, pco::encode(choice.0, &floats, shape)?))
+    let encoded = random_access::encode_floats(&floats, shape, options, &estimate)
+        .filter(|encoded| reads_back(encoded, shape, |from, read| bytes[from..].starts_with(read)));
+    let is_enough = |size| !options.archive || estimate.is_beaten(size, shape.len());
+    or_packed(encoded, is_enough, || Some((NUMBERS, pco::encode(choice.0, &floats, shape)?)))
 }
 
 fn encode_quantized(
@@ -107,32 +100,32 @@ fn encode_quantized(
     options: &EncodeOptions,
 ) -> Option<Encoded> {
     let integers = &quantized.integers;
-    let mut payload = quantized.header(bytes);
+    let header = quantized.header(bytes);
     let choice = LazyCell::new(|| pco::choose_layout(integers, shape));
     let estimate = PcoEstimate::new(|at| integers[at], shape, || choice.1);
     let accepts = |from: usize, read: &[u8]| quantized.accepts(&floats[from / FLOAT..], read);
     let encoded = random_access::encode_integers(integers, shape, options, &estimate)
-        .map(|(codec, of_integers)| (codec, [&payload[..], &of_integers].concat()))
+        .map(|(codec, of_integers)| (codec, [&header[..], &of_integers].concat()))
         .filter(|encoded| reads_back(encoded, shape, accepts));
-    let is_enough =
-        |(_, payload): &Encoded| !options.archive || estimate.is_beaten(payload.len(), shape.len());
-    let mut pack = || {
-        payload.extend(pco::encode(choice.0, integers, shape)?);
-        Some(std::mem::take(&mut payload))
-    };
-    match encoded {
-        Some(encoded) if is_enough(&encoded) => Some(encoded),
-        Some(encoded) => Some(smaller(encoded, GRID, pack())),
-        None => Some((GRID, pack()?)),
-    }
+    let is_enough = |size| !options.archive || estimate.is_beaten(size, shape.len());
+    or_packed(encoded, is_enough, || {
+        Some((GRID, [&header[..], &pco::encode(choice.0, integers, shape)?].concat()))
+    })
 }
 
-/// The smaller one of two archives.
-fn smaller(encoded: Encoded, number: u8, other: Option<Vec<u8>>) -> Encoded {
-    match other {
-        Some(payload) if payload.len() < encoded.1.len() => (number, payload),
-        _ => encoded,
+/// What was encoded by the shape of the molecules, if that is small enough; else the smaller one of it
+/// and what pcodec packs.
+fn or_packed(
+    encoded: Option<Encoded>,
+    is_enough: impl FnOnce(usize) -> bool,
+    pack: impl FnOnce() -> Option<Encoded>,
+) -> Option<Encoded> {
+    let Some(encoded) = encoded else { return pack() };
+    if is_enough(encoded.1.len()) {
+        return Some(encoded);
     }
+    let smaller = pack().filter(|(_, packed)| packed.len() < encoded.1.len());
+    Some(smaller.unwrap_or(encoded))
 }
 
 /// Whether a reader will see what it should: `accepts` is given bytes of the block, and where they

@@ -11,6 +11,10 @@ use super::value::Value;
 
 /// The decimals that a precision may have.
 const DECIMALS: i32 = 15;
+/// Added to a number, leaves it rounded to a whole one, ties to even, in the low bits.
+pub const WHOLE: f64 = 6_755_399_441_055_744.0;
+/// All integers up to this are floats.
+pub const EXACT: f64 = 16_777_216.0;
 
 /// How an integer becomes a float.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -267,10 +271,6 @@ fn quantize_all(
     float: impl Fn(f32) -> f32,
     accepts: impl Fn(f32, f32) -> bool,
 ) -> bool {
-    /// Added to a number, leaves it rounded to a whole one, ties to even, in the low bits.
-    const WHOLE: f64 = 6_755_399_441_055_744.0;
-    /// All integers up to this are floats.
-    const EXACT: f64 = 16_777_216.0;
     let mut all = true;
     for (&value, integer) in values.iter().zip(integers) {
         let position = position(f64::from(value));

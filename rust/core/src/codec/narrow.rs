@@ -4,19 +4,15 @@
 //! a precision, unless it is within half of that.
 
 use super::block::EncodeOptions;
-use super::grid::fraction;
+use super::grid::{EXACT, WHOLE, fraction};
 use super::layout::BlockShape;
-use super::quantize::{
-    MANY_OUTLIERS, NARROWER, OUTLIERS, Quantized, ROUNDING_OUTLIERS, filler, sample,
-};
+use super::quantize::{self, NARROWER, OUTLIERS, Quantized, are_most, filler, sample};
 use super::widen::{IDENTITY, Operation, Widened, Widening};
 
 /// The most decimals that are looked for.
 const DECIMALS: i32 = 6;
 /// The unit that numbers may be converted to is so many times as large or small: nm and Å.
 const UNIT: f64 = 10.0;
-/// Whole numbers up to this are floats.
-const EXACT: f64 = 16_777_216.0;
 /// Numbers that are narrowed together, without branches.
 const BATCH: usize = 64;
 /// What a spacing may be off by rounding, relatively.
@@ -46,31 +42,21 @@ impl Narrowed {
     /// Narrows doubles, where that loses nothing, or no more than the precision allows.
     pub fn find(values: &[f64], shape: BlockShape, options: &EncodeOptions) -> Option<Self> {
         let sample = sample(values);
-        let allowed = sample.len() / OUTLIERS;
+        let are_on = |grid: Narrowing| {
+            let exactly = Narrowing { tolerance: None, ..grid };
+            are_most(&sample, |double| exactly.accepts(double, exactly.nearest(double)))
+        };
         let exact = candidates()
-            .find(|narrowing| narrowing.misses(&sample, allowed) <= allowed)
+            .find(|&narrowing| are_on(narrowing))
             .and_then(|narrowing| narrowing.narrow(values, shape, OUTLIERS));
         let Some(step) = options.precision else { return exact };
-        exact
-            .filter(|narrowed| narrowed.spacing(shape) >= step * (1.0 - TOLERANCE))
-            .or_else(|| Self::round(values, &sample, shape, step))
-    }
-
-    /// Moves doubles to multiples of the precision, or, where these have many outliers, to the
-    /// narrower grid. Doubles that are on one of them already stay there.
-    fn round(values: &[f64], sample: &[f64], shape: BlockShape, step: f64) -> Option<Self> {
-        let [numerator, denominator] = fraction(step).unwrap_or([1.0, 1.0 / step]);
-        let whole = Narrowing::rounding(numerator, denominator, step);
-        let narrower = Narrowing::rounding(1.0, 1.0 / (step * NARROWER), step);
-        let allowed = sample.len() / OUTLIERS;
-        let are_on = |grid: Narrowing| {
-            Narrowing { tolerance: None, ..grid }.misses(sample, allowed) <= allowed
-        };
-        let moved = match are_on(narrower) && !are_on(whole) {
-            true => None,
-            false => whole.narrow(values, shape, MANY_OUTLIERS),
-        };
-        moved.or_else(|| narrower.narrow(values, shape, ROUNDING_OUTLIERS))
+        exact.filter(|narrowed| narrowed.spacing(shape) >= step * (1.0 - TOLERANCE)).or_else(|| {
+            let [numerator, denominator] = fraction(step).unwrap_or([1.0, 1.0 / step]);
+            let whole = Narrowing::rounding(numerator, denominator, step);
+            let narrower = Narrowing::rounding(1.0, 1.0 / (step * NARROWER), step);
+            let move_to = |grid: Narrowing, rarity| grid.narrow(values, shape, rarity);
+            quantize::round(whole, narrower, are_on, move_to)
+        })
     }
 
     /// Whether all floats are whole numbers.
@@ -130,8 +116,6 @@ impl Narrowing {
     /// The float nearest to what becomes this double.
     #[inline(always)]
     fn nearest(self, double: f64) -> f32 {
-        /// Added to a number and taken away again, leaves it rounded to a whole one, ties to even.
-        const WHOLE: f64 = 6_755_399_441_055_744.0;
         let position = self.widening.inverse(double);
         if !self.is_whole {
             return position as f32;
@@ -150,12 +134,6 @@ impl Narrowing {
             None => (read.to_bits() == double.to_bits()) & !double.is_nan(),
             Some(tolerance) => (double - read).abs() <= tolerance,
         }
-    }
-
-    /// How many doubles have no float; stops counting at more than allowed.
-    fn misses(self, doubles: &[f64], allowed: usize) -> usize {
-        let misses = doubles.iter().filter(|&&x| !self.accepts(x, self.nearest(x)));
-        misses.take(allowed + 1).count()
     }
 
     /// Narrows all doubles; `None` where more than one in `rarity` is an outlier.

@@ -24,10 +24,10 @@ const SAMPLE: usize = 3 * 1024;
 /// One in so many numbers may miss a grid that was found; beyond, it isn't one.
 pub const OUTLIERS: usize = 200;
 /// One in so many numbers may be an outlier where a precision was asked for.
-pub const ROUNDING_OUTLIERS: usize = 8;
+const ROUNDING_OUTLIERS: usize = 8;
 /// With more outliers than one in so many, the spacing is less than the precision: they would take
 /// more than the finer grid. With floats and neither text nor large numbers, there are fewer.
-pub const MANY_OUTLIERS: usize = 1000;
+const MANY_OUTLIERS: usize = 1000;
 /// The part of the precision that this spacing is: no number is too far from such a grid where the
 /// distance of neighbouring floats is a 128th of the precision or less. It takes 0.01 bits more for
 /// each.
@@ -60,30 +60,17 @@ impl<F: Float> Quantized<F> {
     /// Quantizes floats, where they lie on a grid or may be moved to one.
     pub fn find(values: &[F], shape: BlockShape, options: &EncodeOptions) -> Option<Self> {
         // A grid that the floats lie on anyway gives them back as they are, and is no larger.
-        let found = find(values)
-            .and_then(|grid| quantize(values, grid, Accepted::Same, shape, OUTLIERS))
-            .filter(|found| options.precision.is_none_or(|step| found.grid.spacing() >= step));
-        match (found, options.precision) {
-            (Some(found), _) => Some(found),
-            (None, Some(step)) => Self::round(values, shape, step),
-            (None, None) => None,
-        }
-    }
-
-    /// Moves floats to the multiples of the precision, or, where these have many outliers, to the
-    /// narrower grid. Floats that are on one of them already stay there.
-    fn round(values: &[F], shape: BlockShape, step: f64) -> Option<Self> {
-        let whole = Grid::of_multiples::<F>(step);
-        let narrower = Grid::near_spacing::<F>(step * NARROWER);
-        let accepted = Accepted::Within(step / 2.0);
         let sample = sample(values);
-        let allowed = sample.len() / OUTLIERS;
-        let are_on = |grid| count_misses(&sample, grid, allowed) <= allowed;
-        let moved = match are_on(narrower) && !are_on(whole) {
-            true => None,
-            false => quantize(values, whole, accepted, shape, MANY_OUTLIERS),
-        };
-        moved.or_else(|| quantize(values, narrower, accepted, shape, ROUNDING_OUTLIERS))
+        let exact =
+            find(&sample).and_then(|grid| quantize(values, grid, Accepted::Same, shape, OUTLIERS));
+        let Some(step) = options.precision else { return exact };
+        exact.filter(|found| found.grid.spacing() >= step).or_else(|| {
+            let whole = Grid::of_multiples::<F>(step);
+            let narrower = Grid::near_spacing::<F>(step * NARROWER);
+            let accepted = Accepted::Within(step / 2.0);
+            let move_to = |grid, rarity| quantize(values, grid, accepted, shape, rarity);
+            round(whole, narrower, |grid| are_on(&sample, grid), move_to)
+        })
     }
 
     /// The distance of two grid points.
@@ -119,30 +106,29 @@ impl Quantized<f32> {
     }
 }
 
-/// The beginning of a payload, and what follows it.
+/// The beginning of a payload.
 #[derive(Debug)]
-pub struct GridHeader<'a> {
+pub struct GridHeader {
     /// The grid.
     pub grid: Grid,
     /// What is not on it.
     pub outliers: Outliers,
-    /// What follows.
-    pub rest: &'a [u8],
 }
 
-impl<'a> GridHeader<'a> {
-    /// Reads the beginning of a payload of so many floats of this size each.
+impl GridHeader {
+    /// Reads the beginning of a payload of so many floats of this size each. Returns it with what
+    /// follows.
     pub fn parse(
-        payload: &'a [u8],
+        payload: &[u8],
         numbers: usize,
         float_bytes: usize,
-    ) -> Result<Self, DecodeError> {
+    ) -> Result<(Self, &[u8]), DecodeError> {
         let (header, rest) =
             GridHeaderBytes::ref_from_prefix(payload).map_err(|_| DecodeError::TooShort)?;
         let grid = Grid::parse(header.arithmetic, header.number.get())
             .ok_or(DecodeError::Unknown { what: "grid", found: header.arithmetic })?;
         let (outliers, rest) = Outliers::parse(rest, numbers, float_bytes)?;
-        Ok(Self { grid, outliers, rest })
+        Ok((Self { grid, outliers }, rest))
     }
 }
 
@@ -152,8 +138,8 @@ pub fn decode<F: Float>(
     shape: BlockShape,
     out: &mut [u8],
 ) -> Result<(), DecodeError> {
-    let header = GridHeader::parse(payload, shape.len(), F::SIZE)?;
-    let (layout, integers) = pco::decode::<F::Integer>(header.rest, shape)?;
+    let (header, rest) = GridHeader::parse(payload, shape.len(), F::SIZE)?;
+    let (layout, integers) = pco::decode::<F::Integer>(rest, shape)?;
     let mut floats = try_reserve(integers.len())?;
     floats.extend(integers.into_iter().map(|integer| F::of(integer, header.grid)));
     shape.restore(&floats, layout, out);
@@ -175,14 +161,27 @@ pub fn filler<V: Copy + Default>(before: &[V], width: usize) -> V {
     before.get(same).copied().unwrap_or_default()
 }
 
+/// Moves numbers to the multiples of a precision or, where these have many outliers, to a narrower
+/// grid. Those that are on one of them already stay there.
+pub fn round<G: Copy, N>(
+    multiples: G,
+    narrower: G,
+    are_on: impl Fn(G) -> bool,
+    move_to: impl Fn(G, usize) -> Option<N>,
+) -> Option<N> {
+    let moved = match are_on(narrower) && !are_on(multiples) {
+        true => None,
+        false => move_to(multiples, MANY_OUTLIERS),
+    };
+    moved.or_else(|| move_to(narrower, ROUNDING_OUTLIERS))
+}
+
 /// The coarsest grid that a sample lies on.
-fn find<F: Float>(values: &[F]) -> Option<Grid> {
-    let sample = sample(values);
-    let allowed = sample.len() / OUTLIERS;
+fn find<F: Float>(sample: &[F]) -> Option<Grid> {
     // Any float lies on a grid that is as fine as the floats themselves; nothing is gained by that.
     // Of infinities and other strays there are no more than may miss it.
     let mut sizes: Vec<f64> = sample.iter().map(|value| value.wide().abs()).collect();
-    let last = sizes.len().checked_sub(1 + allowed)?;
+    let last = sizes.len().checked_sub(1 + sample.len() / OUTLIERS)?;
     let (_, largest, _) = sizes.select_nth_unstable_by(last, f64::total_cmp);
     let finest = *largest * F::EPSILON * COARSENESS;
     for decimals in 0..=F::DECIMALS {
@@ -190,7 +189,7 @@ fn find<F: Float>(values: &[F]) -> Option<Grid> {
         for grid in
             [Grid::Divided(scale), Grid::Multiplied(scale), Grid::MultipliedThenTen(scale * 10.0)]
         {
-            if grid.spacing() > finest && count_misses(&sample, grid, allowed) <= allowed {
+            if grid.spacing() > finest && are_on(sample, grid) {
                 return Some(grid);
             }
         }
@@ -198,16 +197,14 @@ fn find<F: Float>(values: &[F]) -> Option<Grid> {
     None
 }
 
-/// How many numbers miss a grid; stops counting at more than allowed.
-fn count_misses<F: Float>(values: &[F], grid: Grid, allowed: usize) -> usize {
-    let mut count = 0;
-    for &value in values {
-        count += usize::from(grid.place(value, Accepted::Same).is_none());
-        if count > allowed {
-            break;
-        }
-    }
-    count
+/// Whether a sample lies on a grid, but for a few numbers.
+fn are_on<F: Float>(sample: &[F], grid: Grid) -> bool {
+    are_most(sample, |value| grid.place(value, Accepted::Same).is_some())
+}
+
+/// Whether this is true of a sample, but for a few numbers.
+pub fn are_most<V: Copy>(sample: &[V], mut is_true: impl FnMut(V) -> bool) -> bool {
+    sample.iter().filter(|&&value| !is_true(value)).nth(sample.len() / OUTLIERS).is_none()
 }
 
 /// Quantizes all numbers; `None` where more than one in `rarity` is an outlier.

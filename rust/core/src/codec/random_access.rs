@@ -7,10 +7,9 @@ use super::block::{
     is_random_access,
 };
 use super::float_mode::in_default_mode;
-use super::geometry::{Coding, Decoder, Domain, Encoder, Excerpt, OutputLayout, Reference, TILE};
+use super::geometry::{self, Coding, Decoder, Domain, Excerpt, OutputLayout, Reference, TILE};
 use super::grid::Grid;
 use super::layout::BlockShape;
-use super::outliers::Outliers;
 use super::pco;
 use super::periodic::{self, PeriodicBox};
 use super::quantize::GridHeader;
@@ -33,12 +32,6 @@ const ACCEPTED_FIXED_RATIO: f64 = 1.0;
 const ACCEPTED_CODED_RATIO: f64 = 1.1;
 /// The same of few frames, which are read nearly as fast together as alone.
 const ACCEPTED_FEW_RATIO: f64 = 1.0;
-/// Frames of which any is read with the least work.
-const FIXED: Coding = Coding { reference: Reference::Key, is_fixed: true };
-/// Frames of which any is read, by its key frame.
-const CODED: Coding = Coding { reference: Reference::Key, is_fixed: false };
-/// Frames that are read one after the other.
-const ARCHIVE: Coding = Coding { reference: Reference::Before, is_fixed: false };
 /// By how much more than that one tile must be larger before the others are not encoded.
 const EARLY_MARGIN: f64 = 1.02;
 /// A block below this part of its estimated size by pcodec is smaller than that: of numbers that
@@ -115,13 +108,12 @@ pub fn encode_floats(
     if shape.components != COMPONENTS {
         return None;
     }
-    let write = |floats: &[f32], rows, coding, level| {
-        Encoder::of_floats(floats, rows, coding)?.write(level)
-    };
+    let write = geometry::encode_floats;
     if options.archive {
-        return Some((ARCHIVED_FLOATS, write(floats, shape.rows, ARCHIVE, ARCHIVE_LEVEL)?));
+        let payload = write(floats, shape.rows, Coding::ARCHIVED, ARCHIVE_LEVEL)?;
+        return Some((ARCHIVED_FLOATS, payload));
     }
-    let codings = [(CODED, ACCEPTED_RATIO)];
+    let codings = [(Coding::KEYED, ACCEPTED_RATIO)];
     Some((FLOATS, encode_accepted(floats, shape, &codings, pco, write)?))
 }
 
@@ -135,19 +127,17 @@ pub fn encode_integers(
     if shape.components != COMPONENTS {
         return None;
     }
-    let write = |integers: &[i32], rows, coding, level| {
-        Encoder::of_grid(integers, rows, coding)?.write(level)
-    };
+    let write = geometry::encode_grid;
     let (periodic, whole) = periodic::unwrap(integers, shape, options.archive).unzip();
     let integers = whole.as_deref().unwrap_or(integers);
     let level = if options.archive { ARCHIVE_LEVEL } else { LEVEL };
     let packed = periodic.map_or(Some(Vec::new()), |periodic| periodic.encode(level))?;
     let (codec, frames) = if options.archive {
-        (ARCHIVED, write(integers, shape.rows, ARCHIVE, level)?)
+        (ARCHIVED, write(integers, shape.rows, Coding::ARCHIVED, level)?)
     } else {
         let codings = match shape.frames {
-            ..FEW_FRAMES => &[(CODED, ACCEPTED_FEW_RATIO)][..],
-            _ => &[(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)],
+            ..FEW_FRAMES => &[(Coding::KEYED, ACCEPTED_FEW_RATIO)][..],
+            _ => &[(Coding::FIXED, ACCEPTED_FIXED_RATIO), (Coding::KEYED, ACCEPTED_CODED_RATIO)],
         };
         (GEOMETRY, encode_accepted(integers, shape, codings, pco, write)?)
     };
@@ -182,11 +172,9 @@ fn encode_accepted<T: Copy>(
 #[derive(Debug)]
 pub struct RandomAccessBlock {
     decoder: Decoder,
-    /// What the floats are on, if on any.
-    grid: Option<Grid>,
+    /// The grid that the floats are on, if on any, and those that are not on it.
+    on_grid: Option<GridHeader>,
     shape: BlockShape,
-    /// The floats that are not on the grid.
-    outliers: Option<Outliers>,
     /// The box that atoms were put back into.
     periodic: Option<PeriodicBox>,
     /// How the floats become doubles, where they are read as such.
@@ -234,12 +222,12 @@ impl RandomAccessBlock {
             return Err(DecodeError::NotCoordinates { components: shape.components });
         }
         let is_on_grid = matches!(codec, GEOMETRY | ARCHIVED);
-        let (grid, outliers, periodic, rest) = if is_on_grid {
-            let header = GridHeader::parse(payload, shape.len(), FLOAT)?;
-            let (periodic, rest) = parse_box(header.rest, shape)?;
-            (Some(header.grid), Some(header.outliers), periodic, rest)
+        let (on_grid, periodic, rest) = if is_on_grid {
+            let (header, rest) = GridHeader::parse(payload, shape.len(), FLOAT)?;
+            let (periodic, rest) = parse_box(rest, shape)?;
+            (Some(header), periodic, rest)
         } else {
-            (None, None, None, payload)
+            (None, None, payload)
         };
         let is_archived = matches!(codec, ARCHIVED | ARCHIVED_FLOATS);
         let reference = if is_archived { Reference::Before } else { Reference::Key };
@@ -247,13 +235,13 @@ impl RandomAccessBlock {
         let BlockShape { frames, rows, .. } = shape;
         let (decoder, streams) = Decoder::parse(rest, beyond, frames, rows, domain, reference)?;
         let streams = payload.len() - streams.len()..payload.len() + beyond;
-        Ok(Self { decoder, grid, shape, outliers, periodic, widened: None, streams })
+        Ok(Self { decoder, on_grid, shape, periodic, widened: None, streams })
     }
 
     /// Bytes that it takes in memory.
     pub fn memory(&self) -> usize {
         self.decoder.memory()
-            + self.outliers.as_ref().map_or(0, Outliers::memory)
+            + self.on_grid.as_ref().map_or(0, |of| of.outliers.memory())
             + self.periodic.as_ref().map_or(0, PeriodicBox::memory)
             + self.widened.as_ref().map_or(0, Widened::memory)
     }
@@ -295,10 +283,7 @@ impl RandomAccessBlock {
             };
             let floats = widened.layout_of_floats(layout);
             self.read_floats(first, payload, frames, tiles, out, floats)?;
-            let rows = (0..self.shape.rows.div_ceil(TILE))
-                .filter(|&tile| is_wanted(tiles, tile))
-                .map(|tile| tile * TILE..self.shape.rows.min((tile + 1) * TILE));
-            widened.widen_frames(frames, rows, out, layout)
+            widened.widen_frames(frames, self.rows(tiles), out, layout)
         })
     }
 
@@ -315,18 +300,25 @@ impl RandomAccessBlock {
         let bytes = payload.get(skipped..).ok_or(DecodeError::TooShort)?;
         let streams = Excerpt { first: first.saturating_sub(self.streams.start), bytes };
         let is_wanted = |tile: usize| is_wanted(tiles, tile);
-        if let (Some(periodic), Some(grid)) = (&self.periodic, self.grid) {
+        let Some(GridHeader { grid, outliers }) = &self.on_grid else {
+            return self.decoder.read(streams, None, frames, is_wanted, out, layout);
+        };
+        if let Some(periodic) = &self.periodic {
             let whole = Some(Grid::Divided(1.0));
             self.decoder.read(streams, whole, frames, is_wanted, out, layout)?;
-            let tiles = (0..self.shape.rows.div_ceil(TILE)).filter(|&tile| is_wanted(tile));
-            periodic.wrap(frames, tiles, grid, out, layout);
+            periodic.wrap(frames, self.rows(tiles), *grid, out, layout);
         } else {
-            self.decoder.read(streams, self.grid, frames, is_wanted, out, layout)?;
+            self.decoder.read(streams, Some(*grid), frames, is_wanted, out, layout)?;
         }
-        match &self.outliers {
-            Some(outliers) => outliers.put(self.shape.rows * COMPONENTS, frames, out, layout),
-            None => Ok(()),
-        }
+        outliers.put(self.shape.rows * COMPONENTS, frames, out, layout)
+    }
+
+    /// The rows of each tile that is wanted.
+    fn rows(&self, tiles: Option<&[bool]>) -> impl Iterator<Item = Range<usize>> + Clone {
+        let rows = self.shape.rows;
+        (0..rows.div_ceil(TILE))
+            .filter(move |&tile| is_wanted(tiles, tile))
+            .map(move |tile| tile * TILE..rows.min((tile + 1) * TILE))
     }
 
     /// Decodes all frames.
@@ -364,7 +356,8 @@ mod tests {
             let write = |_: &[i32], _, coding: Coding, _| {
                 Some(vec![0; if coding.is_fixed { fixed } else { coded }])
             };
-            let codings = [(FIXED, ACCEPTED_FIXED_RATIO), (CODED, ACCEPTED_CODED_RATIO)];
+            let codings =
+                [(Coding::FIXED, ACCEPTED_FIXED_RATIO), (Coding::KEYED, ACCEPTED_CODED_RATIO)];
             encode_accepted(&numbers, shape, &codings, &pco, write).map(|payload| payload.len())
         };
         // Pcodec would take 1200.

@@ -28,7 +28,7 @@ mod words;
 
 pub use decode::{Decoder, Excerpt, OutputLayout};
 pub use domain::{Domain, to_ordered_bits};
-pub use encode::Encoder;
+pub use encode::{encode_floats, encode_grid};
 pub use fit::NormalEquations;
 pub use measure::Coding;
 pub use model::TILE;

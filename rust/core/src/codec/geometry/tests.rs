@@ -10,10 +10,7 @@ use super::*;
 use crate::codec::grid::Grid;
 use crate::codec::layout::BlockShape;
 
-const PLAIN: Coding = Coding { reference: Reference::Key, is_fixed: true };
-const KEYED: Coding = Coding { reference: Reference::Key, is_fixed: false };
-const ARCHIVED: Coding = Coding { reference: Reference::Before, is_fixed: false };
-const CODINGS: [Coding; 3] = [PLAIN, KEYED, ARCHIVED];
+const CODINGS: [Coding; 3] = [Coding::FIXED, Coding::KEYED, Coding::ARCHIVED];
 
 const GRIDS: [Grid; 4] = [
     Grid::Divided(1000.0),
@@ -89,7 +86,7 @@ fn normal(v: [f64; 3]) -> [f64; 3] {
 }
 
 fn encode(integers: &[i32], rows: usize, coding: Coding) -> Vec<u8> {
-    Encoder::of_grid(integers, rows, coding).unwrap().write(3).unwrap()
+    encode_grid(integers, rows, coding, 3).unwrap()
 }
 
 /// All frames, by the widest vectors of the machine and by those of all machines; where any frame
@@ -143,7 +140,7 @@ fn water_costs_what_its_free_coordinates_need() {
     let integers = solution(frames, chain, water, 7);
     let rows = chain + 3 * water;
     // Plain fields would take 12 bits for each coordinate, so 36.
-    for (coding, most) in [(PLAIN, 26.0), (KEYED, 24.0)] {
+    for (coding, most) in [(Coding::FIXED, 26.0), (Coding::KEYED, 24.0)] {
         let payload = encode(&integers, rows, coding);
         let bits = payload.len() as f64 * 8.0 / (frames * rows) as f64;
         assert!(bits < most, "{bits} bits for each atom");
@@ -174,9 +171,9 @@ fn floats_that_are_zero_in_some_frames_are_read_alone_as_with_all_others() {
             let floats: Vec<f32> = atoms
                 .flat_map(|place| if random.unit() < -0.45 { [0.0; 3] } else { *place })
                 .collect();
-            let payload = encode_floats(&floats, rows, KEYED);
+            let payload = encode_floats(&floats, rows, Coding::KEYED);
             let whole: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
-            assert!(decode(&payload, frames, rows, None, KEYED) == whole, "seed {seed}");
+            assert!(decode(&payload, frames, rows, None, Coding::KEYED) == whole, "seed {seed}");
         }
     }
 }
@@ -197,7 +194,7 @@ fn frames_are_read_alone_as_with_all_others() {
     }
     let floats = precise(frames, chain, water, 3);
     let whole: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
-    for coding in [KEYED, ARCHIVED] {
+    for coding in [Coding::KEYED, Coding::ARCHIVED] {
         let payload = encode_floats(&floats, rows, coding);
         assert!(decode(&payload, frames, rows, None, coding) == whole);
     }
@@ -208,9 +205,9 @@ fn a_tile_is_read_without_the_others() {
     let (frames, rows) = (9, 900);
     let grid = Grid::Divided(100.0);
     for (coding, integers) in [
-        (PLAIN, solution(frames, 0, 300, 5)),
-        (KEYED, solution(frames, 0, 300, 5)),
-        (KEYED, diffusion(frames, rows, 60.0, 5)),
+        (Coding::FIXED, solution(frames, 0, 300, 5)),
+        (Coding::KEYED, solution(frames, 0, 300, 5)),
+        (Coding::KEYED, diffusion(frames, rows, 60.0, 5)),
     ] {
         let payload = encode(&integers, rows, coding);
         let (decoder, streams) =
@@ -239,9 +236,10 @@ fn archives_go_on_as_atoms_moved() {
         }
         integers.extend(place.iter().map(|place: &f64| place.round() as i32));
     }
-    let payload = encode(&integers, atoms, ARCHIVED);
+    let payload = encode(&integers, atoms, Coding::ARCHIVED);
     assert!(
-        decode(&payload, frames, atoms, Some(GRIDS[0]), ARCHIVED) == expected(&integers, GRIDS[0])
+        decode(&payload, frames, atoms, Some(GRIDS[0]), Coding::ARCHIVED)
+            == expected(&integers, GRIDS[0])
     );
     let bits = payload.len() as f64 * 8.0 / integers.len() as f64;
     assert!(bits < 8.0, "{bits}");
@@ -249,8 +247,8 @@ fn archives_go_on_as_atoms_moved() {
 
 #[test]
 fn what_is_too_far_away_is_left_to_others() {
-    assert!(Encoder::of_grid(&[0, 0, 3_000_000], 1, PLAIN).is_none());
-    assert!(Encoder::of_grid(&[], 1, PLAIN).is_none());
+    assert!(encode_grid(&[0, 0, 3_000_000], 1, Coding::FIXED, 3).is_none());
+    assert!(encode_grid(&[], 1, Coding::FIXED, 3).is_none());
 }
 
 fn predictors() -> impl Strategy<Value = Predictor> {
@@ -499,14 +497,14 @@ fn precise(frames: usize, chain: usize, water: usize, seed: u64) -> Vec<f32> {
 }
 
 fn encode_floats(floats: &[f32], rows: usize, coding: Coding) -> Vec<u8> {
-    Encoder::of_floats(floats, rows, coding).unwrap().write(3).unwrap()
+    super::encode_floats(floats, rows, coding, 3).unwrap()
 }
 
 #[test]
 fn floats_near_a_known_place_take_fewer_bits() {
     let (frames, chain, water) = (32, 60, 200);
     let rows = chain + 3 * water;
-    let payload = encode_floats(&precise(frames, chain, water, 7), rows, KEYED);
+    let payload = encode_floats(&precise(frames, chain, water, 7), rows, Coding::KEYED);
     let bits = payload.len() as f64 * 8.0 / (frames * rows) as f64;
     assert!(bits < 72.0, "{bits} bits for each atom");
 }
@@ -544,7 +542,7 @@ fn water_that_turns_little_costs_less() {
         let payload = encode(&turning(frames, 0, water, turn, 6), 3 * water, coding);
         payload.len() as f64 * 8.0 / (frames * water) as f64
     };
-    for coding in [KEYED, ARCHIVED] {
+    for coding in [Coding::KEYED, Coding::ARCHIVED] {
         let [slow, fast] = [bits(0.05, coding), bits(1.0, coding)];
         // A face of six takes 2.6 bits.
         assert!(slow < fast - 6.0, "{slow} {fast}");
@@ -556,7 +554,7 @@ fn water_that_turns_little_costs_less() {
 fn water_that_stands_still_comes_back() {
     let (frames, water) = (20, 50);
     let integers = turning(1, 0, water, 1.0, 8).repeat(frames);
-    for coding in [KEYED, ARCHIVED] {
+    for coding in [Coding::KEYED, Coding::ARCHIVED] {
         let payload = encode(&integers, 3 * water, coding);
         let read = decode(&payload, frames, 3 * water, Some(GRIDS[0]), coding);
         assert!(read == expected(&integers, GRIDS[0]));

@@ -1,8 +1,8 @@
 //! Finding the periodic box from the numbers alone.
 
-use super::LONGEST;
 use super::shape::{BoxShape, Place};
 use super::vectors::{BoxVectors, Crossing, median};
+use super::{LONGEST, molecules};
 use crate::codec::geometry::TILE;
 use crate::codec::simd::vectorized;
 
@@ -184,17 +184,13 @@ fn crossings_of_bonds(
 fn middles(frame: &[Place], joined: &[u8]) -> impl Iterator<Item = Place> {
     let tiles = frame.chunks(TILE).zip(joined.chunks(TILE));
     tiles.flat_map(|(frame, joined)| {
-        let mut end = 1 + joined.iter().skip(1).take_while(|&&joined| joined == 1).count();
-        std::iter::from_fn(move || {
-            let start = end;
-            let others = joined.get(start + 1..)?.iter().take_while(|&&joined| joined == 1);
-            end += 1 + others.count();
-            let molecule = &frame[start..end];
-            let mean = |axis: usize| {
+        let parts = molecules(joined).skip(1);
+        parts.map(move |rows| {
+            let molecule = &frame[rows];
+            [0, 1, 2].map(|axis| {
                 let sum: i64 = molecule.iter().map(|place| i64::from(place[axis])).sum();
                 (sum / molecule.len() as i64) as i32
-            };
-            Some([mean(0), mean(1), mean(2)])
+            })
         })
     })
 }

@@ -14,6 +14,8 @@ mod wrap;
 
 pub use unwrap::unwrap;
 
+use std::ops::Range;
+
 use shape::BoxShape;
 
 use super::bytes::unpack;
@@ -85,12 +87,8 @@ impl PeriodicBox {
         let all = frames.saturating_mul(rows).saturating_mul(EXCEPTION);
         let bytes = unpack(packed, others.saturating_add(all))?;
         let mut rest = bytes.as_slice();
-        let mut take = |length: usize| {
-            let cut_short = DecodeError::CutShort { section: "periodic box" };
-            let (part, after) = rest.split_at_checked(length).ok_or(cut_short)?;
-            rest = after;
-            Ok::<_, DecodeError>(part)
-        };
+        let cut_short = || DecodeError::CutShort { section: "periodic box" };
+        let mut take = |length: usize| rest.split_off(..length).ok_or_else(cut_short);
         let lengths = i32::read_all(take(12 * frames)?).as_chunks().0.to_vec();
         let [tilts, origin] = [f32::read_all(take(12)?), f32::read_all(take(12)?)];
         let slanted = take(1)?[0];
@@ -141,10 +139,22 @@ impl PeriodicBox {
             + size_of_val(self.ends.as_slice())
     }
 
+    /// Those of a frame, if the block has it.
     fn exceptions_of(&self, frame: usize) -> Option<&[Exception]> {
         let start = if frame == 0 { 0 } else { *self.ends.get(frame - 1)? };
         self.exceptions.get(start as usize..*self.ends.get(frame)? as usize)
     }
+}
+
+/// The rows of each molecule, or of what a tile has of it, from whether atoms are joined to the one
+/// before.
+fn molecules(joined: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut end = 0;
+    joined.chunk_by(|_, &joined| joined == 1).map(move |molecule| {
+        let start = end;
+        end += molecule.len();
+        start..end
+    })
 }
 
 #[cfg(test)]

@@ -332,7 +332,8 @@ proptest! {
             let frames: Vec<usize> = (0..block.frames).collect();
             let grid = crate::codec::grid::Grid::Divided(100.0);
             let layout = OutputLayout { start: 0, frame_bytes };
-            damaged.wrap(&frames, 0..block.rows.div_ceil(256), grid, &mut out, layout);
+            let tiles = (0..block.rows).step_by(256).map(|row| row..block.rows.min(row + 256));
+            damaged.wrap(&frames, tiles, grid, &mut out, layout);
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::shape::{BoxInFrame, Coordinates};
-use super::{Exception, PeriodicBox};
-use crate::codec::geometry::{OutputLayout, TILE};
+use super::{Exception, PeriodicBox, molecules};
+use crate::codec::geometry::OutputLayout;
 use crate::codec::grid::Grid;
 use crate::codec::simd::vectorized;
 
@@ -12,12 +12,12 @@ use crate::codec::simd::vectorized;
 const ROW: usize = 3 * size_of::<f32>();
 
 impl PeriodicBox {
-    /// Puts atoms of decoded frames back into the box, and on their grid: these are whole numbers
-    /// before.
+    /// Puts atoms of decoded frames, of each the rows of these tiles, back into the box, and on their
+    /// grid: these are whole numbers before.
     pub fn wrap(
         &self,
         frames: &[usize],
-        tiles: impl Iterator<Item = usize> + Clone,
+        tiles: impl Iterator<Item = Range<usize>> + Clone,
         grid: Grid,
         out: &mut [u8],
         layout: OutputLayout,
@@ -30,8 +30,7 @@ impl PeriodicBox {
                 continue;
             };
             let start = layout.start + index * layout.frame_bytes;
-            for tile in tiles.clone() {
-                let rows = tile * TILE..self.joined.len().min((tile + 1) * TILE);
+            for rows in tiles.clone() {
                 let bytes = start + rows.start * ROW..start + rows.end * ROW;
                 let atoms: &mut [[[u8; 4]; 3]] =
                     out.get_mut(bytes).unwrap_or_default().as_chunks_mut().0.as_chunks_mut().0;
@@ -58,24 +57,15 @@ impl PeriodicBox {
         if !joined.contains(&1) {
             return;
         }
-        // Few molecules are in more than one image.
-        let unite = |molecule: Range<usize>, images: &mut Coordinates| {
-            let atoms = molecule.len() as f32;
-            let sum = |axis| places.axis(axis)[molecule.clone()].iter().sum::<f32>();
-            let image = of_frame.image([0, 1, 2].map(|axis| sum(axis) / atoms));
-            (0..3).for_each(|axis| images.axis_mut(axis)[molecule.clone()].fill(image[axis]));
-        };
-        let (mut start, mut is_cut) = (0, false);
-        for row in 1..=joined.len() {
-            if joined.get(row) == Some(&1) {
-                is_cut |=
-                    images.atom(row).map(f32::to_bits) != images.atom(row - 1).map(f32::to_bits);
-                continue;
+        for molecule in molecules(joined) {
+            let bits = |row| images.atom(row).map(f32::to_bits);
+            // Few are in more than one image.
+            if molecule.clone().skip(1).any(|row| bits(row) != bits(row - 1)) {
+                let atoms = molecule.len() as f32;
+                let sum = |axis| places.axis(axis)[molecule.clone()].iter().sum::<f32>();
+                let image = of_frame.image([0, 1, 2].map(|axis| sum(axis) / atoms));
+                (0..3).for_each(|axis| images.axis_mut(axis)[molecule.clone()].fill(image[axis]));
             }
-            if is_cut {
-                unite(start..row, images);
-            }
-            (start, is_cut) = (row, false);
         }
     }
 

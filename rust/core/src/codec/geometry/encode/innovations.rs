@@ -25,12 +25,8 @@ const UNUSUAL_AXIS: f32 = 96.0;
 const FEW_FRAMES: usize = 16;
 
 /// The innovations of atoms, one after the other.
+#[derive(Default)]
 pub struct Innovations {
-    frames: usize,
-    domain: Domain,
-    reference: Reference,
-    /// Whether residuals have a fixed width where they can.
-    is_fixed: bool,
     /// The innovations; of key frames, the residuals.
     pub written: Residuals,
     /// The lower bits of floats, and how many these are.
@@ -41,16 +37,11 @@ pub struct Innovations {
 }
 
 impl Innovations {
-    pub fn new(frames: usize, domain: Domain, Coding { reference, is_fixed }: Coding) -> Self {
-        let (written, lower) = (Residuals::default(), Default::default());
-        let usual = [AtomPredictor::DIRECT; Predictor::ALL.len()];
-        Self { frames, domain, reference, is_fixed, written, lower, usual }
-    }
-
     /// The innovations of an atom.
     pub fn find(&mut self, atom: AtomFrames<'_>, found: &mut AtomPredictor) {
+        let Coding { reference, is_fixed } = atom.coding;
         self.written.measure(atom, found);
-        if self.is_fixed {
+        if is_fixed {
             let bits = self.written.values.each_ref().map(|residuals| all_bits(residuals));
             if bits.iter().all(|&bits| bits <= MOST_NOISY) {
                 found.noisy = bits.map(|bits| FIXED + bits);
@@ -58,20 +49,20 @@ impl Innovations {
                 return;
             }
         }
-        if self.domain == Domain::FloatBits {
-            self.split(found);
+        if atom.tile.domain == Domain::FloatBits {
+            self.split(found, reference);
         }
         if found.ar > 0 {
-            ar_encode(&mut self.written, found, self.reference);
+            ar_encode(&mut self.written, found, reference);
         }
-        self.find_parameters(found);
+        self.find_parameters(found, reference);
         self.usual[found.predictor as usize] = *found;
     }
 
     /// Leaves the upper parts of floats in `written`, and notes the level of the lower ones.
-    fn split(&mut self, found: &mut AtomPredictor) {
+    fn split(&mut self, found: &mut AtomPredictor, reference: Reference) {
         let is_direct = found.predictor == Predictor::Direct;
-        let mut errors = Vec::with_capacity(self.frames);
+        let mut errors = Vec::new();
         for i in 0..3 {
             let (values, exponents) = (&mut self.written.values[i], &self.written.exponents[i]);
             // Comparable between frames: in floats of the exponent of the first.
@@ -85,7 +76,7 @@ impl Innovations {
             errors.clear();
             errors.extend(values.iter().zip(exponents).map(|(&v, &e)| v as f32 * scale(e)));
             let faces = if found.predictor.has_faces() { &self.written.sides[..] } else { &[] };
-            let typical = typical_exponent(&errors, faces, found.ar, self.reference);
+            let typical = typical_exponent(&errors, faces, found.ar, reference);
             let most = if is_direct { MOST_LOWER } else { 255 };
             let level = (typical - UPPER + usual).clamp(0, most) as u8;
             found.levels[i] = level;
@@ -104,7 +95,7 @@ impl Innovations {
 
     /// Finds how many bits are noise. Numbers that are alike mostly share them, which the model then
     /// packs better.
-    fn find_parameters(&mut self, found: &mut AtomPredictor) {
+    fn find_parameters(&mut self, found: &mut AtomPredictor, reference: Reference) {
         let free = found.predictor.is_free();
         let count = free.iter().filter(|&&is_free| is_free).count();
         let is_told = found.ar > 0 && found.predictor.sides() > 1;
@@ -118,12 +109,12 @@ impl Innovations {
             }
         };
         let usual = self.usual[found.predictor as usize];
-        let keys = self.keys(found.ar);
+        let keys = self.keys(found.ar, reference);
         let values = &self.written.values;
         let of = |i: usize| BitCounts::of(&values[i], &keys[i]);
         let all = [of(0), of(1), of(2)];
         found.noisy = parameters(&all, usual.noisy);
-        if found.noisy[0] < FIXED && self.frames >= FEW_FRAMES {
+        if found.noisy[0] < FIXED && values[0].len() >= FEW_FRAMES {
             for (noisy, own) in found.noisy.iter_mut().zip(&all).take(count) {
                 *noisy = own.noisy_bits(*noisy, UNUSUAL_AXIS).unwrap_or(*noisy);
             }
@@ -138,11 +129,12 @@ impl Innovations {
     }
 
     /// The residuals in key frames, if these are coded otherwise.
-    fn keys(&self, ar: u8) -> [Vec<i32>; 3] {
-        let each = if self.reference == Reference::Key { LANES } else { self.frames };
+    fn keys(&self, ar: u8, reference: Reference) -> [Vec<i32>; 3] {
+        let frames = self.written.sides.len();
+        let each = if reference == Reference::Key { LANES } else { frames };
         self.written.values.each_ref().map(|values| match ar {
             0 => Vec::new(),
-            _ => values.chunks(each).map(|group| group[self.reference.key(group.len())]).collect(),
+            _ => values.chunks(each).map(|group| group[reference.key(group.len())]).collect(),
         })
     }
 }

@@ -21,7 +21,7 @@ pub fn cost(atom: AtomFrames<'_>, predictor: &mut AtomPredictor) -> u32 {
     let (ar, bits) = best_ar(&Moments::of(atom, predictor), kind);
     predictor.ar = ar;
     let side_bits = f64::from(kind.sides()).log2();
-    (bits + side_bits * atom.frames as f64).min(MOST_BITS) as u32
+    (bits + side_bits * atom.tile.frames as f64).min(MOST_BITS) as u32
 }
 
 /// A bit of each frame wherever any residual has one.
@@ -34,5 +34,5 @@ fn fixed_width<S: Simd>(simd: S, atom: AtomFrames<'_>, predictor: &AtomPredictor
         }
     });
     let widths = used.map(|used| u32::BITS - any_bits(used).leading_zeros());
-    (predictor.predictor.side_bits() + widths.iter().sum::<u32>()) * atom.frames as u32
+    (predictor.predictor.side_bits() + widths.iter().sum::<u32>()) * atom.tile.frames as u32
 }

@@ -16,9 +16,9 @@ use repeats::Repeats;
 use search::{own_bits, search};
 
 use super::domain::Domain;
+use super::measure::Coding;
 use super::measure::tile::Tile;
-use super::measure::{AtomFrames, Coding};
-use super::model::{AtomPredictor, Model, TILE};
+use super::model::{AtomPredictor, TILE};
 use crate::interrupt;
 
 /// So many bits in each frame may an expected predictor take more than it did at best, before others
@@ -27,7 +27,7 @@ use crate::interrupt;
 const SLACK: [u32; 2] = [4, 8];
 
 /// What is found for an atom.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fit {
     pub predictor: AtomPredictor,
     /// Bits of its residuals in all frames.
@@ -38,30 +38,21 @@ pub struct Fit {
     pub equations: NormalEquations,
 }
 
-impl Default for Fit {
-    fn default() -> Self {
-        let (predictor, equations) = (AtomPredictor::DIRECT, NormalEquations::default());
-        Self { predictor, cost: 0, own: 0, equations }
-    }
-}
-
-/// The model of all atoms of a block.
-pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> Option<Model> {
+/// The predictors of all atoms of a block; none where the work of this thread was interrupted.
+pub fn predictors(tiles: &[Tile], coding: Coding) -> Option<Vec<AtomPredictor>> {
+    let &Tile { frames, domain, .. } = tiles.first()?;
     let mut fits: Vec<Fit> = Vec::with_capacity(tiles.len() * TILE);
     let mut repeats = Repeats::default();
     for tile in tiles {
         if interrupt::is_requested() {
             return None;
         }
-        for atom in 0..tile.atoms() {
-            let frames_of = AtomFrames { view: tile.all(), atom, frames, domain, coding };
-            let before = |i: usize| {
-                let fit = fits.len().checked_sub(i).and_then(|index| fits.get(index));
-                fit.map(|fit| &fit.predictor)
-            };
-            let repeat = repeats.after([before(1), before(2)]);
-            let expected = repeat.predict(atom, domain).and_then(|mut predictor| {
-                let cost = cost(frames_of, &mut predictor);
+        for index in 0..tile.atoms() {
+            let atom = tile.atom(index, coding);
+            let mut before = fits.iter().rev().map(|fit| &fit.predictor);
+            let repeat = repeats.after([before.next(), before.next()]);
+            let expected = repeat.predict(index, domain).and_then(|mut predictor| {
+                let cost = cost(atom, &mut predictor);
                 let slack = SLACK[usize::from(predictor.predictor.distances() > 0)];
                 (cost <= repeat.cost.saturating_add(slack * frames as u32))
                     .then_some((predictor, cost))
@@ -70,7 +61,7 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
                 let own = own_bits(predictor.predictor, coarseness(domain)[0]);
                 Fit { predictor, cost, own, ..Fit::default() }
             } else {
-                let fit = search(tile, frames_of);
+                let fit = search(atom);
                 repeat.update(&fit);
                 fit
             };
@@ -79,9 +70,7 @@ pub fn model(tiles: &[Tile], frames: usize, domain: Domain, coding: Coding) -> O
     }
     // On a grid, atoms share more where each takes what the ones before it have.
     if domain == Domain::FloatBits {
-        shared::share(tiles, frames, coding, &mut fits);
+        shared::share(tiles, coding, &mut fits);
     }
-    let atoms = fits.iter().map(|fit| fit.predictor).collect();
-    let centres = tiles.iter().map(|tile| tile.centre).collect();
-    Some(Model { atoms, centres, tables: Default::default() })
+    Some(fits.into_iter().map(|fit| fit.predictor).collect())
 }

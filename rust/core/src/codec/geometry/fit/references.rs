@@ -32,7 +32,7 @@ pub struct References {
 impl References {
     /// The best ones, of the first choice or of all.
     pub fn best(atom: AtomFrames<'_>, near: &[usize; NEAREST], of_all: bool) -> Self {
-        let in_time = atom.coding.reference == Reference::Before && atom.frames > 1;
+        let in_time = atom.coding.reference == Reference::Before && atom.tile.frames > 1;
         let kinds = if in_time { &[false, true][..] } else { &[false] };
         let mut best = (f64::INFINITY, 0, NormalEquations::default());
         for &innovations in kinds {
@@ -44,10 +44,11 @@ impl References {
             let tried = if of_all { CHOICES.len() } else { 1 };
             // So many bits as a factor of the variance.
             let bits = if innovations { INNOVATION_BITS } else { 0.0 };
-            let of_innovations = (bits / (1.5 * atom.frames as f64)).exp2();
+            let of_innovations = (bits / (1.5 * atom.tile.frames as f64)).exp2();
             for (choice, equations) in all.into_iter().enumerate().take(tried) {
                 let coefficients = equations.solve().map(|coefficient| coefficient as f32);
-                let variance = equations.residual_variance(coefficients) + rounding(atom.domain);
+                let variance =
+                    equations.residual_variance(coefficients) + rounding(atom.tile.domain);
                 if variance * of_innovations < best.0 {
                     best = (variance * of_innovations, choice, equations);
                 }
@@ -64,7 +65,7 @@ impl References {
 #[inline(always)]
 fn accumulate<S: Simd, const ATOMS: usize, const FIRST: usize>(
     simd: S,
-    AtomFrames { view, atom, frames, coding, .. }: AtomFrames<'_>,
+    AtomFrames { tile, atom, view, coding }: AtomFrames<'_>,
     near: &[usize; NEAREST],
     innovations: bool,
     all: &mut [NormalEquations; CHOICES.len()],
@@ -87,7 +88,7 @@ fn accumulate<S: Simd, const ATOMS: usize, const FIRST: usize>(
             normals[choice] = vectors[i].cross(vectors[j]);
         }
         if innovations {
-            let group = FrameGroup::new(simd, group, frames, coding.reference);
+            let group = FrameGroup::new(simd, group, tile.frames, coding.reference);
             let all = vectors.iter_mut().chain(&mut normals).chain([&mut offset]);
             for (Point(vector), last) in all.zip(&mut last) {
                 for i in 0..3 {
@@ -138,14 +139,12 @@ mod tests {
 
     /// The references of the last of some atoms, and the first two of its coefficients, added up: the
     /// second and the third are one where there are only two.
-    fn best(frames: &[Vec<[f32; 3]>], reference: Reference) -> ([u8; 3], f64) {
+    fn best(frames: &[Vec<[f32; 3]>], coding: Coding) -> ([u8; 3], f64) {
         let values: Vec<f32> = frames.iter().flatten().flatten().map(|x| x.round()).collect();
         let rows = frames[0].len();
         let tile = Tile::of(&values, |x| x, rows, 0, Domain::Quantized);
-        let (atom, coding) = (rows - 1, Coding { reference, is_fixed: false });
-        let view = tile.all();
-        let atom = AtomFrames { view, atom, frames: FRAMES, domain: Domain::Quantized, coding };
-        let of_all = reference == Reference::Before;
+        let atom = tile.atom(rows - 1, coding);
+        let of_all = coding.reference == Reference::Before;
         let best = References::best(atom, &tile.nearest(rows - 1), of_all);
         let [alpha, beta, _] = best.equations.solve();
         (best.offsets, alpha + beta)
@@ -178,7 +177,7 @@ mod tests {
             atoms
         };
         let frames: Vec<_> = (0..FRAMES).map(frame).collect();
-        let (mut offsets, _) = best(&frames, Reference::Before);
+        let (mut offsets, _) = best(&frames, Coding::ARCHIVED);
         offsets[1..].sort_unstable();
         assert_eq!(offsets, [1, 4, 5]);
     }
@@ -195,9 +194,9 @@ mod tests {
             })
             .collect();
         // The part of the way back to the origin, which is far away.
-        let (_, part) = best(&frames, Reference::Before);
+        let (_, part) = best(&frames, Coding::ARCHIVED);
         assert!((part - 0.8).abs() < 0.1, "{part}");
-        let (_, part) = best(&frames, Reference::Key);
+        let (_, part) = best(&frames, Coding::KEYED);
         assert!(part.abs() < 0.1, "{part}");
     }
 }

@@ -72,7 +72,7 @@ mod tests {
         for cost in [30, 20, 5000, 25] {
             repeat.update(&Fit { cost, ..Fit::default() });
         }
-        assert_eq!(repeat.predict(0, Domain::Quantized), Some(AtomPredictor::DIRECT));
+        assert_eq!(repeat.predict(0, Domain::Quantized), Some(AtomPredictor::default()));
         assert_eq!(repeat.cost, 20);
     }
 }

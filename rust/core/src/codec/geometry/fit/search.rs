@@ -9,7 +9,9 @@ use super::rigid::rigid;
 use crate::codec::geometry::measure::AtomFrames;
 use crate::codec::geometry::measure::tile::Tile;
 use crate::codec::geometry::model::AtomPredictor;
-use crate::codec::geometry::predict::Predictor;
+use crate::codec::geometry::predict::Predictor::{
+    self, LinearFrame, OneDistanceFree, OneDistanceNear, TwoDistancesFree, TwoDistancesNear,
+};
 use crate::codec::geometry::predict::ar::Reference;
 
 /// What the model of an atom takes at about, in bits, after zstd: for each reference, each
@@ -22,43 +24,36 @@ const FEW: usize = 2;
 const LONG: usize = 32;
 
 /// The predictor that takes the fewest bits.
-pub fn search(tile: &Tile, atom: AtomFrames<'_>) -> Fit {
-    let mut search = Search { tile, atom, best: Fit::default(), bits: u32::MAX };
-    search.compare((AtomPredictor::DIRECT, 0), &NormalEquations::default());
-    let near = tile.nearest(atom.atom);
+pub fn search(atom: AtomFrames<'_>) -> Fit {
+    let &Tile { frames, domain, .. } = atom.tile;
+    let mut search = Search { atom, best: Fit::default(), bits: u32::MAX };
+    search.compare(AtomPredictor::default(), 0, &NormalEquations::default());
+    let near = atom.tile.nearest(atom.atom);
     if near[0] == atom.atom {
         // There is none before it, or none at a distance that is a number.
         return search.best;
     }
-    let (distances, is_bond, is_pair) = rigid(tile, atom.view, atom.atom, near, atom.domain);
-    let (near_frame, free) = match (is_bond, is_pair) {
-        (_, true) => (Predictor::TwoDistancesNear, Some(Predictor::TwoDistancesFree)),
-        (true, false) => (Predictor::OneDistanceNear, Some(Predictor::OneDistanceFree)),
-        (false, false) => (Predictor::LinearFrame, None),
+    let (distances, fixed) = rigid(atom, near);
+    let others: &[Predictor] = match fixed {
+        0 => &[LinearFrame],
+        1 => &[OneDistanceNear, LinearFrame, OneDistanceFree],
+        _ => &[TwoDistancesNear, LinearFrame, TwoDistancesFree],
     };
     // Where distances to two atoms are fixed, these are the first two references.
-    let of_all = !is_pair && atom.coding.reference == Reference::Before && atom.frames >= LONG;
+    let of_all = fixed < 2 && atom.coding.reference == Reference::Before && frames >= LONG;
     let References { offsets, equations } = References::best(atom, &near, of_all);
     let whole = equations.solve();
-    let with = |predictor: Predictor| {
-        let dropped = droppable(&equations, whole, predictor, atom.frames, atom.domain);
+    for &predictor in others {
+        let dropped = droppable(&equations, whole, predictor, frames, domain);
         let coefficients = whole.map(|coefficient| rounded(coefficient, dropped));
-        let direct = AtomPredictor::DIRECT;
-        (
-            keep_used(AtomPredictor { predictor, offsets, distances, coefficients, ..direct }),
-            dropped,
-        )
-    };
-    search.compare(with(near_frame), &equations);
-    if let Some(free) = free {
-        search.compare(with(Predictor::LinearFrame), &equations);
-        search.compare(with(free), &equations);
+        let rest = AtomPredictor::default();
+        let found = AtomPredictor { predictor, offsets, distances, coefficients, ..rest };
+        search.compare(keep_used(found), dropped, &equations);
     }
     search.best
 }
 
 struct Search<'a> {
-    tile: &'a Tile,
     atom: AtomFrames<'a>,
     best: Fit,
     /// What the best takes with its model.
@@ -68,15 +63,11 @@ struct Search<'a> {
 impl Search<'_> {
     /// Takes another predictor where it is better, of whose coefficients the last bits are
     /// `dropped`. Where that is less work, a sample is looked at first.
-    fn compare(
-        &mut self,
-        (mut predictor, dropped): (AtomPredictor, u32),
-        equations: &NormalEquations,
-    ) {
+    fn compare(&mut self, mut predictor: AtomPredictor, dropped: u32, equations: &NormalEquations) {
         let own = own_bits(predictor.predictor, dropped);
         let model = own + predictor.predictor.references() as u32 * MODEL_BITS[0];
         if self.atom.coding.is_fixed && self.atom.view.groups() > FEW {
-            let sample = AtomFrames { view: self.tile.sample(), ..self.atom };
+            let sample = AtomFrames { view: self.atom.tile.sample(), ..self.atom };
             if model + cost(sample, &mut predictor) >= self.bits {
                 return;
             }

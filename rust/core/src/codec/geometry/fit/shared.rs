@@ -9,9 +9,10 @@ use super::cost::cost;
 use super::normal_equations::NormalEquations;
 use super::rigid::stored;
 use crate::codec::geometry::domain::Domain;
+use crate::codec::geometry::measure::Coding;
 use crate::codec::geometry::measure::tile::Tile;
-use crate::codec::geometry::measure::{AtomFrames, Coding};
 use crate::codec::geometry::model::{AtomPredictor, TILE};
+use crate::codec::geometry::predict::Predictor;
 
 /// What the model of an atom that is predicted like many others takes, in bits.
 const SHARED_BITS: u32 = 6;
@@ -19,10 +20,10 @@ const SHARED_BITS: u32 = 6;
 const CLUSTER: usize = 3;
 
 /// Fits clusters of atoms together: their normal equations are added, their distances averaged.
-pub fn share(tiles: &[Tile], frames: usize, coding: Coding, fits: &mut [Fit]) {
+pub fn share(tiles: &[Tile], coding: Coding, fits: &mut [Fit]) {
     let domain = Domain::FloatBits;
     let fine = coarseness(domain)[0];
-    let mut clusters: FxHashMap<(u64, u64), Vec<u32>> = FxHashMap::default();
+    let mut clusters: FxHashMap<_, Vec<u32>> = FxHashMap::default();
     for (index, fit) in fits.iter().enumerate() {
         if fit.predictor.predictor.references() > 0 {
             clusters.entry(cluster_key(&fit.predictor)).or_default().push(index as u32);
@@ -48,10 +49,8 @@ pub fn share(tiles: &[Tile], frames: usize, coding: Coding, fits: &mut [Fit]) {
             if fits[index].predictor == common {
                 continue;
             }
-            let view = tiles[index / TILE].all();
-            let atom = AtomFrames { view, atom: index % TILE, frames, domain, coding };
             let fit = &mut fits[index];
-            let cost = cost(atom, &mut common);
+            let cost = cost(tiles[index / TILE].atom(index % TILE, coding), &mut common);
             if cost + SHARED_BITS <= fit.cost + fit.own {
                 (fit.predictor, fit.cost) = (common, cost);
             }
@@ -61,9 +60,6 @@ pub fn share(tiles: &[Tile], frames: usize, coding: Coding, fits: &mut [Fit]) {
 
 /// The same for atoms with the same predictor and offsets, whose distances are the same to a
 /// percent or so: what is less alike would cost too much.
-fn cluster_key(atom: &AtomPredictor) -> (u64, u64) {
-    let [a, b, c] = atom.offsets;
-    let way = u32::from_le_bytes([a, b, c, atom.predictor as u8]);
-    let [to_a, between, to_b] = atom.distances.map(|distance| distance.to_bits() >> 17);
-    (u64::from(way), u64::from(to_a) << 32 | u64::from(between) << 16 | u64::from(to_b))
+fn cluster_key(atom: &AtomPredictor) -> (Predictor, [u8; 3], [u32; 3]) {
+    (atom.predictor, atom.offsets, atom.distances.map(|distance| distance.to_bits() >> 17))
 }

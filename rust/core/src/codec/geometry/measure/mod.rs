@@ -4,9 +4,8 @@ pub mod moments;
 pub mod residuals;
 pub mod tile;
 
-use tile::View;
+use tile::{Tile, View};
 
-use super::domain::Domain;
 use super::predict::ar::Reference;
 
 /// How residuals are coded.
@@ -19,14 +18,21 @@ pub struct Coding {
     pub is_fixed: bool,
 }
 
+impl Coding {
+    /// Of frames of which any is read with the least work.
+    pub const FIXED: Self = Self { reference: Reference::Key, is_fixed: true };
+    /// Of frames of which any is read, by its key frame.
+    pub const KEYED: Self = Self { reference: Reference::Key, is_fixed: false };
+    /// Of frames that are read one after the other.
+    pub const ARCHIVED: Self = Self { reference: Reference::Before, is_fixed: false };
+}
+
 /// An atom of a tile in some frames, and how it is coded.
 #[derive(Clone, Copy)]
 pub struct AtomFrames<'a> {
+    pub tile: &'a Tile,
+    pub atom: usize,
     /// The frames that are looked at.
     pub view: View<'a>,
-    pub atom: usize,
-    /// How many frames there are.
-    pub frames: usize,
-    pub domain: Domain,
     pub coding: Coding,
 }

@@ -3,6 +3,7 @@
 use fearless_simd::{f32x8, i32x8, prelude::*};
 
 use super::AtomFrames;
+use super::tile::Tile;
 use crate::codec::geometry::domain::{self, Domain, FARTHEST};
 use crate::codec::geometry::model::AtomPredictor;
 use crate::codec::geometry::predict::Prediction;
@@ -30,11 +31,12 @@ impl Residuals {
 
     #[inline(always)]
     fn measure_all<S: Simd>(&mut self, simd: S, atom: AtomFrames<'_>, found: &AtomPredictor) {
+        let &Tile { frames, domain, .. } = atom.tile;
         for_each_group(simd, atom, found, |group, of| {
-            let count = LANES.min(atom.frames - group * LANES);
+            let count = LANES.min(frames - group * LANES);
             for i in 0..3 {
                 append(&mut self.values[i], of.values[i].to_array(), count);
-                if atom.domain == Domain::FloatBits {
+                if domain == Domain::FloatBits {
                     let exponents = of.exponents[i].to_array().map(|exponent| exponent as u8);
                     append(&mut self.exponents[i], exponents, count);
                 }
@@ -65,7 +67,7 @@ pub struct GroupResiduals<S: Simd> {
 #[inline(always)]
 pub fn for_each_group<S: Simd>(
     simd: S,
-    AtomFrames { view, atom, domain, .. }: AtomFrames<'_>,
+    AtomFrames { tile: &Tile { domain, .. }, atom, view, .. }: AtomFrames<'_>,
     found: &AtomPredictor,
     mut use_group: impl FnMut(usize, GroupResiduals<S>),
 ) {

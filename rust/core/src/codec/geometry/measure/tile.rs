@@ -2,6 +2,7 @@
 
 use fearless_simd::{f32x8, prelude::*};
 
+use super::{AtomFrames, Coding};
 use crate::codec::geometry::domain::{Domain, FARTHEST};
 use crate::codec::geometry::model::TILE;
 use crate::codec::geometry::point::{Point, StoredPoint};
@@ -19,6 +20,9 @@ const AMONG: usize = LANES / 2;
 /// until the vectors are full: where there are few, the last one alone would outweigh the others in
 /// every mean.
 pub struct Tile {
+    pub frames: usize,
+    /// What the coordinates are coded as.
+    pub domain: Domain,
     /// How many vectors of frames there are.
     groups: usize,
     /// Atom after atom, vector after vector.
@@ -77,7 +81,7 @@ impl Tile {
                 one_frame[atom / LANES][i].0[atom % LANES] = point[i].0[AMONG];
             }
         }
-        Self { groups, points, sample, one_frame, centre }
+        Self { frames, domain, groups, points, sample, one_frame, centre }
     }
 
     /// How many atoms there are.
@@ -85,9 +89,10 @@ impl Tile {
         self.sample.len()
     }
 
-    /// All frames.
-    pub fn all(&self) -> View<'_> {
-        View { points: &self.points, groups: self.groups, centre: &self.centre }
+    /// An atom in all frames.
+    pub fn atom(&self, atom: usize, coding: Coding) -> AtomFrames<'_> {
+        let view = View { points: &self.points, groups: self.groups, centre: &self.centre };
+        AtomFrames { tile: self, atom, view, coding }
     }
 
     /// The sample of frames.

@@ -22,8 +22,8 @@ pub const CLASSES: u8 = 3;
 /// How many tables of codes there may be.
 pub const TABLES: usize = CLASSES as usize * Predictor::ALL.len();
 
-/// How an atom is predicted, as it is stored.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How an atom is predicted, as it is stored; not at all by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct AtomPredictor {
     pub predictor: Predictor,
     /// How far its references come before it; 0 of those that it has not.
@@ -45,19 +45,6 @@ pub struct AtomPredictor {
 }
 
 impl AtomPredictor {
-    /// No prediction.
-    pub const DIRECT: Self = Self {
-        predictor: Predictor::Direct,
-        offsets: [0; 3],
-        coefficients: [0.0; 3],
-        distances: [0.0; 3],
-        levels: [0; 3],
-        noisy: [0; 3],
-        key_noisy: [0; 3],
-        ar: 0,
-        class: 0,
-    };
-
     /// Whether its residuals have the same number of bits in all frames, and no symbols.
     pub fn is_fixed(&self) -> bool {
         self.ar == 0 && self.noisy[0] >= FIXED

@@ -22,36 +22,23 @@ const CENTRE_BYTES: usize = 12;
 impl Model {
     /// The model, packed.
     pub fn encode(&self, domain: Domain, level: i32) -> Option<Vec<u8>> {
-        let count = self.atoms.len();
-        let plane = || Vec::with_capacity(count);
-        let mut predictors: Vec<u8> = plane();
-        let mut offsets: [Vec<u8>; 3] = [plane(), plane(), plane()];
+        let [mut predictors, mut ars, mut classes]: [Vec<u8>; 3] = Default::default();
+        let [mut offsets, mut levels, mut noisy, mut key_noisy]: [[Vec<u8>; 3]; 4] =
+            Default::default();
         let [mut coefficients, mut distances]: [[Vec<f32>; 3]; 2] = Default::default();
-        let three = || [plane(), plane(), plane()];
-        let (mut levels, mut noisy, mut key_noisy) = (three(), three(), three());
-        let (mut ars, mut classes) = (plane(), plane());
         let mut used_tables = UsedTables::default();
         for atom in &self.atoms {
             used_tables.add(atom);
             let predictor = atom.predictor;
             predictors.push(predictor as u8);
-            let used = offsets.iter_mut().zip(atom.offsets).take(predictor.references());
-            used.for_each(|(plane, offset)| plane.push(offset));
-            let used = coefficients.iter_mut().zip(atom.coefficients);
-            used.take(predictor.coefficients()).for_each(|(all, float)| all.push(float));
-            let used = distances.iter_mut().zip(atom.distances);
-            used.take(predictor.distances()).for_each(|(all, float)| all.push(float));
-            let push = |planes: &mut [Vec<u8>; 3], bytes: [u8; 3]| {
-                planes.iter_mut().zip(bytes).for_each(|(plane, byte)| plane.push(byte));
-            };
-            if domain == Domain::FloatBits {
-                push(&mut levels, atom.levels);
-            }
-            push(&mut noisy, relative(atom.noisy, predictor, u8::wrapping_sub));
+            push(&mut offsets, atom.offsets, predictor.references());
+            push(&mut coefficients, atom.coefficients, predictor.coefficients());
+            push(&mut distances, atom.distances, predictor.distances());
+            push(&mut levels, atom.levels, if domain == Domain::FloatBits { 3 } else { 0 });
+            push(&mut noisy, relative(atom.noisy, predictor, u8::wrapping_sub), 3);
             ars.push(atom.ar);
-            if atom.ar > 0 {
-                push(&mut key_noisy, relative(atom.key_noisy, predictor, u8::wrapping_sub));
-            }
+            let keys = if atom.ar > 0 { 3 } else { 0 };
+            push(&mut key_noisy, relative(atom.key_noisy, predictor, u8::wrapping_sub), keys);
             classes.push(atom.class);
         }
         let centres = self.centres.iter().flatten();
@@ -86,14 +73,8 @@ pub fn parse<A>(
     let of_tables: usize = (0..TABLES).map(|table| symbols(sides(table))).sum();
     let most = count * MOST_BYTES + tiles * CENTRE_BYTES + of_tables;
     let bytes = unpack(packed, most)?;
-    let mut rest = bytes.as_slice();
-    let mut plane = |length: usize| {
-        let (plane, after) =
-            rest.split_at_checked(length).ok_or(DecodeError::CutShort { section: "model" })?;
-        rest = after;
-        Ok::<_, DecodeError>(plane)
-    };
-    let predictors = plane(count)?;
+    let mut planes = bytes.as_slice();
+    let predictors = take(&mut planes, count)?;
     let mut of_number = [0; 256];
     predictors.iter().for_each(|&number| of_number[usize::from(number)] += 1);
     let (of_predictor, unknown) = of_number.split_at(Predictor::ALL.len());
@@ -101,43 +82,28 @@ pub fn parse<A>(
         let found = (of_predictor.len() + above) as u8;
         return Err(DecodeError::Unknown { what: "predictor", found });
     }
-    // How many atoms have an `i`th of what a predictor may need.
-    let used = |needed: fn(Predictor) -> usize, i: usize| -> usize {
+    // How many atoms have a first, a second and a third of what a predictor may need.
+    let used = |needed: fn(Predictor) -> usize| {
         let all = Predictor::ALL.into_iter().zip(of_predictor);
-        all.filter(|&(predictor, _)| i < needed(predictor)).map(|(_, count)| count).sum()
+        [0, 1, 2].map(|i| {
+            let used = all.clone().filter(|&(predictor, _)| i < needed(predictor));
+            used.map(|(_, count)| count).sum::<usize>()
+        })
     };
-    let mut offsets = [
-        plane(used(Predictor::references, 0))?.iter(),
-        plane(used(Predictor::references, 1))?.iter(),
-        plane(used(Predictor::references, 2))?.iter(),
-    ];
-    let mut floats = |needed, i| -> Result<_, DecodeError> {
-        let length = used(needed, i);
-        let planes = [plane(length)?, plane(length)?, plane(length)?, plane(length)?];
-        Ok(floats_of(planes).into_iter())
-    };
-    let mut coefficients = [
-        floats(Predictor::coefficients, 0)?,
-        floats(Predictor::coefficients, 1)?,
-        floats(Predictor::coefficients, 2)?,
-    ];
-    let mut distances = [
-        floats(Predictor::distances, 0)?,
-        floats(Predictor::distances, 1)?,
-        floats(Predictor::distances, 2)?,
-    ];
-    let mut three = |length| Ok::<_, DecodeError>([plane(length)?, plane(length)?, plane(length)?]);
-    let levels = three(if domain == Domain::FloatBits { count } else { 0 })?;
-    let noisy = three(count)?;
-    let [ars, classes] = [plane(count)?, plane(count)?];
+    let mut offsets = three_of(&mut planes, used(Predictor::references))?.map(<[u8]>::iter);
+    let mut coefficients = floats_of(&mut planes, used(Predictor::coefficients))?;
+    let mut distances = floats_of(&mut planes, used(Predictor::distances))?;
+    let with_levels = if domain == Domain::FloatBits { count } else { 0 };
+    let levels = three_of(&mut planes, [with_levels; 3])?;
+    let noisy = three_of(&mut planes, [count; 3])?;
+    let [ars, classes] = [take(&mut planes, count)?, take(&mut planes, count)?];
     let predicted = ars.iter().filter(|&&ar| ar > 0).count();
-    let mut key_noisy =
-        [plane(predicted)?.iter(), plane(predicted)?.iter(), plane(predicted)?.iter()];
+    let mut key_noisy = three_of(&mut planes, [predicted; 3])?.map(<[u8]>::iter);
     let mut atoms = try_reserve(count)?;
     let mut used_tables = UsedTables::default();
     for (index, &number) in predictors.iter().enumerate() {
         let predictor = Predictor::ALL[usize::from(number)];
-        let mut atom = AtomPredictor { predictor, ..AtomPredictor::DIRECT };
+        let mut atom = AtomPredictor { predictor, ..AtomPredictor::default() };
         for i in 0..predictor.references() {
             atom.offsets[i] = offsets[i].next().copied().unwrap_or(0);
         }
@@ -153,14 +119,17 @@ pub fn parse<A>(
         (atom.ar, atom.class) = (ars[index], classes[index]);
         atom.key_noisy = match atom.ar {
             0 => atom.noisy,
-            _ => relative(three_of(&mut key_noisy), predictor, u8::wrapping_add),
+            _ => {
+                let next = key_noisy.each_mut().map(|plane| plane.next().copied().unwrap_or(0));
+                relative(next, predictor, u8::wrapping_add)
+            }
         };
         atom.check(index % TILE, domain)?;
         used_tables.add(&atom);
         atoms.push(lay_out(index, &atom));
     }
     let mut centres = Vec::with_capacity(tiles);
-    for bytes in plane(tiles * CENTRE_BYTES)?.chunks_exact(CENTRE_BYTES) {
+    for bytes in take(&mut planes, tiles * CENTRE_BYTES)?.chunks_exact(CENTRE_BYTES) {
         let float = |i: usize| f32::from_bits(u32::read(&bytes[4 * i..]));
         let centre = [float(0), float(1), float(2)];
         if !centre.iter().all(|x| x.abs() <= LARGEST) {
@@ -170,9 +139,9 @@ pub fn parse<A>(
     }
     let mut tables: [Vec<u8>; TABLES] = Default::default();
     for table in used_tables.numbers() {
-        tables[table] = plane(symbols(sides(table)))?.to_vec();
+        tables[table] = take(&mut planes, symbols(sides(table)))?.to_vec();
     }
-    if !rest.is_empty() {
+    if !planes.is_empty() {
         return Err(DecodeError::TooLong { section: "bytes of model", limit: "its atoms" });
     }
     Ok(Model { atoms, centres, tables })
@@ -189,9 +158,9 @@ fn relative([x, y, z]: [u8; 3], predictor: Predictor, change: fn(u8, u8) -> u8) 
     }
 }
 
-/// The next byte of each plane.
-fn three_of(planes: &mut [std::slice::Iter<'_, u8>; 3]) -> [u8; 3] {
-    planes.each_mut().map(|plane| plane.next().copied().unwrap_or(0))
+/// Adds the first numbers of an atom, as many as are `used`, each to its plane.
+fn push<T>(planes: &mut [Vec<T>; 3], numbers: [T; 3], used: usize) {
+    planes.iter_mut().zip(numbers).take(used).for_each(|(plane, number)| plane.push(number));
 }
 
 /// The bytes of some floats, the highest first, after a rotation by which the sign comes last: so
@@ -201,9 +170,28 @@ fn planes_of(floats: &[f32]) -> [Vec<u8>; 4] {
     std::array::from_fn(|i| floats.iter().map(|float| byte(float, i)).collect())
 }
 
-/// The floats of four planes of the same length.
-fn floats_of([a, b, c, d]: [&[u8]; 4]) -> Vec<f32> {
-    let bytes = a.iter().zip(b).zip(c.iter().zip(d));
-    let bits = bytes.map(|((&a, &b), (&c, &d))| u32::from_be_bytes([a, b, c, d]));
-    bits.map(|bits| f32::from_bits(bits.rotate_right(1))).collect()
+/// The next plane, of this length.
+fn take<'a>(planes: &mut &'a [u8], length: usize) -> Result<&'a [u8], DecodeError> {
+    planes.split_off(..length).ok_or(DecodeError::CutShort { section: "model" })
+}
+
+/// The next three planes, of these lengths.
+fn three_of<'a>(planes: &mut &'a [u8], lengths: [usize; 3]) -> Result<[&'a [u8]; 3], DecodeError> {
+    let [a, b, c] = lengths.map(|length| take(planes, length));
+    Ok([a?, b?, c?])
+}
+
+/// Three times the floats of the next four planes, so many.
+fn floats_of(
+    planes: &mut &[u8],
+    lengths: [usize; 3],
+) -> Result<[std::vec::IntoIter<f32>; 3], DecodeError> {
+    let [x, y, z] = lengths.map(|length| {
+        let [a, b, c, d] = [0; 4].map(|_| take(planes, length));
+        let bytes = a?.iter().zip(b?).zip(c?.iter().zip(d?));
+        let bits = bytes.map(|((&a, &b), (&c, &d))| u32::from_be_bytes([a, b, c, d]));
+        let floats: Vec<f32> = bits.map(|bits| f32::from_bits(bits.rotate_right(1))).collect();
+        Ok::<_, DecodeError>(floats.into_iter())
+    });
+    Ok([x?, y?, z?])
 }

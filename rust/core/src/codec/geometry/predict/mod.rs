@@ -9,10 +9,11 @@ pub use distances::{CoordinateCoder, PredictorParams, SideInfo, reconstruct};
 pub use prediction::Prediction;
 
 /// How the place of an atom is predicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Predictor {
     /// Not at all: the difference to the centre of its tile is coded.
+    #[default]
     Direct = 0,
     /// In the local frame of three atoms.
     LinearFrame = 1,
