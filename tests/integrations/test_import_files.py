@@ -447,3 +447,15 @@ def test_a_compressed_file_that_cannot_be_read_so_is_called_compressed_and_not_d
                 InvalidArgumentError, match=f"it is compressed with {packer}, .* first"
             ):
                 handler.import_trajectory(None, path, "run")
+
+
+def test_a_damaged_tng_file_is_refused_before_its_library_passes_over_it(handler, tmp_path):
+    path = tmp_path / "run.tng"
+    whole = Path(datafiles.COORDINATES_TNG).read_bytes()
+    flipped = [
+        whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :] for place in (99, 9999)
+    ]
+    for damaged in (*flipped, whole[:-1], whole[:9], whole + b"x"):
+        path.write_bytes(damaged)
+        with pytest.raises(ProteinFlexError, match=r"run\.tng is cut or damaged: its block at"):
+            handler.import_trajectory(None, path, "x", allow_truncated=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import sys
 from array import array
@@ -234,9 +235,20 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
                 "one of them from a copy of the file)"
             )
     for name, element in _observables(reader._file):
-        if "step" in element and not np.array_equal(_steps(element), expected):
+        unit = _unit(element)
+        if name in ENERGIES and unit not in (None, *KJ_PER_MOL):
+            findings.unpaired.add(name)
+            findings.left_out.append(f"{name} (in {unit}, and not in kJ/mol)")
+        elif "step" in element and not np.array_equal(_steps(element), expected):
             findings.unpaired.add(name)
             findings.left_out.append(f"{name} (of other steps)")
+    if "position" in group and "box/edges" in group:
+        names = reader._unit_translation["length"]
+        units = [_unit(group[name]) for name in ("position", "box/edges")]
+        of_positions, of_box = (names.get(unit, unit) for unit in units)
+        if of_box not in (None, of_positions):
+            findings.has_box = False
+            findings.left_out.append(f"box (its unit is {of_box}, of positions {of_positions})")
     others = sorted(set(reader._file["particles"]) - {group.name.split("/")[-1]})
     findings.left_out += [f"particles/{name}" for name in others]
     findings.left_out += sorted(
@@ -280,6 +292,16 @@ H5MD_ELEMENTS = {
 }
 
 
+ENERGIES = frozenset({"energy", "potential", "kinetic"})
+"""Names of observables that are those of fields in kJ/mol."""
+KJ_PER_MOL = ("kJ mol-1", "kJ/mol")
+
+
+def _unit(element: Any) -> Any:
+    unit = element["value"].attrs.get("unit")
+    return unit.decode() if isinstance(unit, bytes) else unit
+
+
 def _steps(element: Any) -> Any:
     n_frames = element["value"].shape[0]
     if "step" not in element:
@@ -302,11 +324,14 @@ def namdbin(reader: Any, path: Path, findings: Findings) -> None:
     _compare(4 + 24 * reader.n_atoms, path, reader.n_frames, findings)
 
 
+GSD_UNREAD = re.compile(r"particles/(velocity|image|orientation|angmom)$|log/")
+
+
 def gsd(reader: Any, path: Path, findings: Findings) -> None:
-    """Find boxes that are not rectangular: MDAnalysis takes their tilts for cosines."""
-    findings.has_box = not any(reader._file[i].configuration.box[3:].any() for i in (0, -1))
-    if not findings.has_box:
-        findings.left_out.append("box (MDAnalysis does not read tilted ones)")
+    """Find what any frame has besides positions and box."""
+    find = reader._file.file.find_matching_chunk_names
+    names = [*find("particles/"), *find("log/")]
+    findings.left_out += sorted(filter(GSD_UNREAD.match, names))
 
 
 def _compare(end: int, path: Path, n_frames: int, findings: Findings) -> None:

@@ -18,6 +18,7 @@ from MDAnalysis.lib.mdamath import triclinic_vectors
 from MDAnalysis.units import convert
 
 from proteinflex_optimization._arguments import callback, instance, path_text
+from proteinflex_optimization._cells import is_turned
 from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
@@ -63,7 +64,8 @@ class _Format:
     has_observables: bool = False
     """Whether single numbers of a frame have a place under their own names."""
     box_as_vectors: bool = False
-    """Whether lengths and angles of which no cell can be made have no place."""
+    """Whether lengths and angles of which no cell can be made have no place, or can't be told from
+    CHARMM's vectors."""
     needs_box_in_all: bool = False
     """Whether a box is written of all frames or of none."""
     may_lack_fields: bool = False
@@ -82,7 +84,7 @@ class _Format:
 
 
 FORMATS = {
-    ".dcd": _Format(frozenset({"box"}), even_times=True),
+    ".dcd": _Format(frozenset({"box"}), box_as_vectors=True, even_times=True),
     ".h5md": _Format(
         frozenset({"box", "time", "step", "velocities", "forces"}),
         has_observables=True,
@@ -335,12 +337,7 @@ def _box_can_be_written(trajectory: Trajectory, places: _Format) -> bool:
         return all(triclinic_vectors(box).any() for box in boxes)
     if item == (6,):
         return bool((boxes >= 0).all() and (boxes[:, 3:] <= 180).all())
-    # Lengths and angles mean a cell whose first vector is along x, and whose second is in xy.
-    above = boxes[:, [0, 0, 1], [1, 2, 2]]
-    diagonal = boxes[:, [0, 1, 2], [0, 1, 2]]
-    return bool(
-        (np.abs(above) <= 1e-4 * np.abs(diagonal).max(initial=0)).all() and (diagonal > 0).all()
-    )
+    return not bool(is_turned(boxes).any())
 
 
 def _check(ts: Any, suffix: str, reader: Any, places: _Format) -> None:

@@ -38,7 +38,7 @@ class Findings:
         What else a user should know.
     hides_overflow : bool
         Whether the reader makes float32 of larger numbers without NumPy, which would tell.
-    has_time, has_steps, has_box : bool
+    has_time, has_steps, has_box, has_velocities : bool
         False where what the reader gives under this name is made up or wrong.
     """
 
@@ -56,3 +56,4 @@ class Findings:
     has_time: bool = True
     has_steps: bool = True
     has_box: bool = True
+    has_velocities: bool = True
