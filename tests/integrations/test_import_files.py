@@ -9,6 +9,7 @@ import itertools
 import lzma
 import os
 import random
+import struct
 from pathlib import Path
 
 import MDAnalysis
@@ -449,11 +450,34 @@ def test_a_compressed_file_that_cannot_be_read_so_is_called_compressed_and_not_d
                 handler.import_trajectory(None, path, "run")
 
 
+def test_what_a_reader_can_not_make_of_a_valid_file_is_said(handler, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "run.h5md"
+    with h5py.File(path, "w") as file:
+        file.create_group("particles/x/box").attrs["dimension"] = 3
+        position = file.create_group("particles/x/position")
+        position["value"], position["step"], position["time"] = np.zeros((2, 4, 3)), 10, 0.5
+        position["value"].attrs["unit"], position["time"].attrs["unit"] = "nm", "ps"
+    with pytest.raises(InvalidArgumentError, match=r"run\.h5md.*It says: OSError: .*scalar"):
+        handler.import_trajectory(None, path, "x")
+
+    def record(content):
+        return struct.pack(">i", len(content)) + content + struct.pack(">i", len(content))
+
+    control = struct.pack(">9if10i", 3, *[0, 1], *[0] * 6, 0.5, 0, 1, *[0] * 7, 41)
+    titles = record(struct.pack(">i", 1) + b"x" * 80) + record(struct.pack(">i", 7))
+    path = tmp_path / "four.dcd"
+    path.write_bytes(record(b"CORD" + control) + titles + record(bytes(28)) * 12)
+    with pytest.raises(InvalidArgumentError, match=r"four\.dcd.*fourth dimension"):
+        handler.import_trajectory(None, path, "x")
+
+
 def test_a_damaged_tng_file_is_refused_before_its_library_passes_over_it(handler, tmp_path):
     path = tmp_path / "run.tng"
     whole = Path(datafiles.COORDINATES_TNG).read_bytes()
     flipped = [
-        whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :] for place in (99, 9999)
+        whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
+        for place in (99, len(whole) - 1)
     ]
     for damaged in (*flipped, whole[:-1], whole[:9], whole + b"x"):
         path.write_bytes(damaged)

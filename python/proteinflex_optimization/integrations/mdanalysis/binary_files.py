@@ -153,7 +153,13 @@ def _walk(path: Path, skip: Callable[..., int], findings: Findings) -> None:
 
 
 def dcd(reader: Any, path: Path, findings: Findings) -> None:
-    """Compare the frames that fit into the file with its size, and find out whether it has times."""
+    """Compare the frames that fit into the file with its size, and find out whether it has times.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It has a fourth dimension that MDAnalysis takes for frames.
+    """
     header = reader._file.header
     # MDAnalysis's step is the number of the frame.
     findings.has_steps = False
@@ -183,6 +189,11 @@ def dcd(reader: Any, path: Path, findings: Findings) -> None:
     has_cell, has_fourth = (
         is_charmm and value != 0 for value in struct.unpack(f"{order}2i", control[44:52])
     )
+    if has_fourth and order != NATIVE:
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: it has a fourth dimension, and MDAnalysis reads none "
+            "in the byte order of other machines; expected x, y and z"
+        )
     n_axes = 4 if has_fourth else 3
     cell = 56 if has_cell else 0
     first = cell + n_axes * (4 * reader.n_atoms + 8)

@@ -400,11 +400,12 @@ class TrajectoryFile:
         step = "frame" if self.format == "TRZ" else "step"
         if step in ts.data and self.findings.has_steps:
             found["step"] = np.int64(ts.data[step])
-        if ts.dimensions is not None and self.findings.has_box:
-            if self.format in ("DCD", "LAMMPS") and (abs(ts.dimensions[3:] - 90) > 45).any():
+        box = self.findings.box if ts.dimensions is None else ts.dimensions
+        if box is not None and self.findings.has_box:
+            if self.format in ("DCD", "LAMMPS") and (abs(box[3:] - 90) > 45).any():
                 self._leave_out("box (CHARMM's matrix, which MDAnalysis takes for angles)")
             else:
-                found["box"] = ts.dimensions.copy()
+                found["box"] = box.copy()
         has_velocities = ts.has_velocities and self.findings.has_velocities
         if has_velocities and self._unit_is_known("velocity"):
             found["velocities"] = ts.velocities.copy()

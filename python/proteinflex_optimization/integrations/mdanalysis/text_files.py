@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from MDAnalysis.coordinates.TRC import TRCReader
 
 from proteinflex_optimization.errors import InvalidArgumentError
@@ -26,6 +27,8 @@ from proteinflex_optimization.integrations.mdanalysis.text_lines import (
 
 PLACEHOLDER = re.compile(r"CRYST1 +1\.0+ +1\.0+ +1\.0+ +90\.0+ +90\.0+ +90\.0")
 """The cell of a structure that has none."""
+CELL = (6, 15, 24, 33, 40, 47, 54)
+"""Where its lengths and angles begin and end."""
 GRO_TIME = re.compile(r"\bt\s*=\s*[-+]?[\d.]")
 
 
@@ -170,7 +173,7 @@ def pdb(path: Path, findings: Findings) -> None:
     names: list[str] = []
     n_models = n_ends = n_boxes = n_files = models_before_box = 0
     is_after_end = False
-    last = [""]
+    last, cell = [""], ""
     for place, line in enumerate(lines_of(path), 1):
         record = line[:6].rstrip()
         if record == "MODEL":
@@ -188,7 +191,7 @@ def pdb(path: Path, findings: Findings) -> None:
             names = []
         elif record == "CRYST1":
             n_boxes += not PLACEHOLDER.match(line)
-            models_before_box = n_models
+            models_before_box, cell = n_models, line
         elif record in ("ATOM", "HETATM"):
             check_pdb(line, place, path)
             n_files += is_after_end
@@ -219,7 +222,9 @@ def pdb(path: Path, findings: Findings) -> None:
         else:
             findings.notes.append("it has no END: whether atoms are missing can't be told")
     # One box within the first model stays for all; else MDAnalysis gives it to the model before it.
-    if n_models and n_boxes not in (0, n_models) and (n_boxes, models_before_box) != (1, 1):
+    if n_models and (n_boxes, models_before_box) == (1, 0):
+        findings.box = np.array([cell[start:end] for start, end in pairwise(CELL)], np.float32)
+    elif n_models and n_boxes not in (0, n_models) and (n_boxes, models_before_box) != (1, 1):
         findings.has_box = False
         findings.left_out.append(f"box ({n_boxes} CRYST1 records for {n_models} models)")
 

@@ -116,7 +116,8 @@ def is_clear(error: Exception) -> bool:
 
 def reason_of(error: Exception) -> str:
     """Return the message of an error of MDAnalysis, without the dozens of formats that it knows."""
-    return LISTS_OF_FORMATS.split(f"{type(error).__name__}: {error}")[0].strip()
+    said = str(error) or str(error.__context__ or "")
+    return LISTS_OF_FORMATS.split(f"{type(error).__name__}: {said}")[0].strip()
 
 
 def _of_structure(path: str, topology_format: Any) -> Topology | None:
