@@ -223,7 +223,8 @@ def pdb(path: Path, findings: Findings) -> None:
             findings.notes.append("it has no END: whether atoms are missing can't be told")
     # One box within the first model stays for all; else MDAnalysis gives it to the model before it.
     if n_models and (n_boxes, models_before_box) == (1, 0):
-        findings.box = np.array([cell[start:end] for start, end in pairwise(CELL)], np.float32)
+        box = np.array([cell[start:end] for start, end in pairwise(CELL)], np.float32)
+        findings.box = box if box[:3].any() else None
     elif n_models and n_boxes not in (0, n_models) and (n_boxes, models_before_box) != (1, 1):
         findings.has_box = False
         findings.left_out.append(f"box ({n_boxes} CRYST1 records for {n_models} models)")
