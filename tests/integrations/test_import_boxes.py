@@ -156,9 +156,12 @@ def test_a_cell_before_the_first_model_is_that_of_all(handler, tmp_path):
     path = tmp_path / "run.pdb"
     atom = "ATOM      1  CA  ALA A   1       1.000   2.000   3.000  1.00  0.00           C\n"
     cell = f"CRYST1{20:9.3f}{10:9.3f}{30:9.3f}{90:7.2f}{80:7.2f}{90:7.2f} P 1           1\n"
-    path.write_text(cell + f"MODEL        1\n{atom}ENDMDL\nMODEL        2\n{atom}ENDMDL\nEND\n")
+    models = f"MODEL        1\n{atom}ENDMDL\nMODEL        2\n{atom}ENDMDL\nEND\n"
+    path.write_text(cell + models)
     found = handler.load_data(handler.import_trajectory(None, path, "run"))
     assert found["box"].tolist() == [[20, 10, 30, 90, 80, 90]] * 2
+    path.write_text(cell[:30] + "\n" + models)
+    assert "box" not in handler.load_data(handler.import_trajectory(None, path, "short"))
 
 
 def test_boxes_of_mdanalysis_itself_are_what_they_were(tmp_path):

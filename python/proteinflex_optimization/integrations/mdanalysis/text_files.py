@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from MDAnalysis.coordinates.TRC import TRCReader
+from numpy.typing import NDArray
 
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.findings import Findings
@@ -223,11 +224,20 @@ def pdb(path: Path, findings: Findings) -> None:
             findings.notes.append("it has no END: whether atoms are missing can't be told")
     # One box within the first model stays for all; else MDAnalysis gives it to the model before it.
     if n_models and (n_boxes, models_before_box) == (1, 0):
-        box = np.array([cell[start:end] for start, end in pairwise(CELL)], np.float32)
-        findings.box = box if box[:3].any() else None
-    elif n_models and n_boxes not in (0, n_models) and (n_boxes, models_before_box) != (1, 1):
+        findings.box = _cell(cell)
+    is_of_all = findings.box is not None or (n_boxes, models_before_box) == (1, 1)
+    if n_models and n_boxes not in (0, n_models) and not is_of_all:
         findings.has_box = False
         findings.left_out.append(f"box ({n_boxes} CRYST1 records for {n_models} models)")
+
+
+def _cell(line: str) -> NDArray[np.float32] | None:
+    """Return lengths and angles of a CRYST1 record; None where it has none."""
+    try:
+        box = np.array([line[start:end] for start, end in pairwise(CELL)], np.float32)
+    except ValueError:
+        return None
+    return box if box[:3].any() else None
 
 
 def pdbqt(reader: Any, path: Path, findings: Findings) -> None:
