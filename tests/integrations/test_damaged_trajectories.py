@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import MDAnalysis
 import numpy as np
@@ -334,3 +335,16 @@ def test_damage_in_a_later_compressed_stream_of_a_trajectory_is_an_error(
     with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*cut short or damaged"):
         handler.import_trajectory(None, path, "damaged")
     assert len(handler.keys()) == n_keys
+
+
+def test_a_damaged_tng_file_is_refused_before_its_library_passes_over_it(handler, tmp_path):
+    path = tmp_path / "run.tng"
+    whole = Path(datafiles.COORDINATES_TNG).read_bytes()
+    flipped = [
+        whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
+        for place in (99, len(whole) - 1)
+    ]
+    for damaged in (*flipped, whole[:-1], whole[:9], whole + b"x"):
+        path.write_bytes(damaged)
+        with pytest.raises(TrajectoryReadError, match=r"run\.tng is cut or damaged: its block at"):
+            handler.import_trajectory(None, path, "x", allow_truncated=True)

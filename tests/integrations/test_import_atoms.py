@@ -89,6 +89,14 @@ def test_models_of_the_same_atoms_are_frames(handler, tmp_path):
 CA, CB = ("CA", "ALA", "A"), ("CB", "ALA", "A")
 
 
+def history(*frames):
+    text = f"title\n{0:10d}{0:10d}{len(frames[0]):10d}\n"
+    for step, ids in enumerate(frames):
+        text += f"timestep {step:9d}{len(ids):10d}{0:10d}{0:10d} 0.001 0.0\n"
+        text += "".join(f"C{i:17d} 12.0 0.0\n 1.0 0.0 0.0\n" for i in ids)
+    return text
+
+
 MIXED = {
     "names.xyz": ("2\n\nC 1 0 0\nN 2 0 0\n2\n\nN 4 0 0\nC 3 0 0\n", "atom 0 of frame 1 is 'N'"),
     "names.arc": (
@@ -102,6 +110,7 @@ MIXED = {
     ),
     "grow.pdb": (pdb_models([CA], [CA, CB]), "frame 1 has 2 atoms, expected 1"),
     "shrink.pdb": (pdb_models([CA, CB], [CA]), "frame 1 has 1 atoms, expected 2"),
+    "HISTORY": (history((1, 2), (2, 1), (1, 3)), "atom 1 of frame 2 is '3', expected '2'"),
     "blank.xyz": ("1\n\nC 1 0 0\n\n1\n\nC 2 0 0\n", "a blank line before frame 1"),
 }
 
@@ -111,9 +120,61 @@ def test_frames_of_other_atoms_than_the_first_are_refused(handler, tmp_path, nam
     path = tmp_path / name
     content, message = MIXED[name]
     path.write_text(content)
+    options = {"format": "HISTORY"} if name == "HISTORY" else {}
     with pytest.raises(InvalidArgumentError, match=rf"{path.name}.*{message}"):
-        handler.import_trajectory(None, path, "x")
+        handler.import_trajectory(None, path, "x", **options)
     assert handler.keys() == []
+
+
+def trc(*frames):
+    def block(name, content):
+        return f"{name}\n{content}END\n"
+
+    text = block("TITLE", "x\n")
+    for i, names in enumerate(frames):
+        contents = {
+            "TIMESTEP": f"{i:15d}{i / 5:15.9f}\n",
+            "POSITIONRED": f"{i + 1:15.9f}{0:15.9f}{0:15.9f}\n" * 2,
+            "GENBOX": "0\n" + "0.0 0.0 0.0\n" * 4,
+        }
+        text += "".join(block(name, contents[name]) for name in names.split())
+    return text
+
+
+WHOLE = "TIMESTEP POSITIONRED GENBOX"
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        ["TIMESTEP POSITIONRED"] * 3,
+        ["POSITIONRED"] * 2,
+        ["TIMESTEP POSITIONRED", WHOLE],
+        [WHOLE, "POSITIONRED GENBOX"],
+        [WHOLE, "TIMESTEP GENBOX"],
+        ["GENBOX POSITIONRED"] * 2,
+    ],
+)
+def test_frames_of_gromos_that_mdanalysis_does_not_tell_apart_are_refused(
+    handler, tmp_path, frames
+):
+    path = tmp_path / "run.trc"
+    path.write_text(trc(*frames))
+    with pytest.raises(InvalidArgumentError, match=r"run\.trc.*GENBOX as the last of them"):
+        handler.import_trajectory(None, path, "x", allow_truncated=True)
+    assert handler.keys() == []
+
+
+def test_a_frame_of_gromos_that_ends_between_two_blocks_is_no_whole_one(handler, tmp_path):
+    path = tmp_path / "run.trc"
+    for last in ("TIMESTEP", "TIMESTEP POSITIONRED"):
+        path.write_text(trc(WHOLE, WHOLE, last))
+        with pytest.raises(ProteinFlexError, match="frame 2 ends before its"):
+            handler.import_trajectory(None, path, "x")
+        data = handler.load_data(handler.import_trajectory(None, path, "x", allow_truncated=True))
+        assert data["frames"][:, 0, 0].tolist() == [10, 20]
+    path.write_text(trc("TIMESTEP POSITIONRED"))
+    assert handler.load_data(handler.import_trajectory(None, path, "one"))["frames"][0, 0, 0] == 10
 
 
 def mol2(*atoms):

@@ -9,6 +9,7 @@ import itertools
 import lzma
 import os
 import random
+import struct
 from pathlib import Path
 
 import MDAnalysis
@@ -447,3 +448,25 @@ def test_a_compressed_file_that_cannot_be_read_so_is_called_compressed_and_not_d
                 InvalidArgumentError, match=f"it is compressed with {packer}, .* first"
             ):
                 handler.import_trajectory(None, path, "run")
+
+
+def test_what_a_reader_can_not_make_of_a_valid_file_is_said(handler, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "run.h5md"
+    with h5py.File(path, "w") as file:
+        file.create_group("particles/x/box").attrs["dimension"] = 3
+        position = file.create_group("particles/x/position")
+        position["value"], position["step"], position["time"] = np.zeros((2, 4, 3)), 10, 0.5
+        position["value"].attrs["unit"], position["time"].attrs["unit"] = "nm", "ps"
+    with pytest.raises(InvalidArgumentError, match=r"run\.h5md.*It says: OSError: .*scalar"):
+        handler.import_trajectory(None, path, "x")
+
+    def record(content):
+        return struct.pack(">i", len(content)) + content + struct.pack(">i", len(content))
+
+    control = struct.pack(">9if10i", 3, *[0, 1], *[0] * 6, 0.5, 0, 1, *[0] * 7, 41)
+    titles = record(struct.pack(">i", 1) + b"x" * 80) + record(struct.pack(">i", 7))
+    path = tmp_path / "four.dcd"
+    path.write_bytes(record(b"CORD" + control) + titles + record(bytes(28)) * 12)
+    with pytest.raises(InvalidArgumentError, match=r"four\.dcd.*fourth dimension"):
+        handler.import_trajectory(None, path, "x")

@@ -299,6 +299,40 @@ def test_atoms_of_a_lammps_dump_are_told_by_their_ids(handler, tmp_path, said):
     assert "run.lammpstrj: its atoms have no ids" in said()
 
 
+def test_a_frame_without_a_column_has_not_that_of_the_frame_before(handler, tmp_path, said):
+    path = tmp_path / "run.lammpstrj"
+    first = dump(0, (1, 2), columns="id x y z q", atoms="1 0 0 0 0.5\n2 0 0 0 -0.5\n")
+    path.write_text(first + dump(1, (1, 2), columns="id x y z", atoms="1 0 0 0\n2 0 0 0\n"))
+    key = handler.import_trajectory(None, path, "x", additional_columns=["q"])
+    np.testing.assert_array_equal(handler.load_data(key)["q"], [[0.5, -0.5], [np.nan] * 2])
+    assert "1 of 2 frames have no q" in said()
+
+
+@pytest.mark.parametrize("title", ["units = real", "units = metal", "of LAMMPS"])
+def test_velocities_of_a_lammps_data_file_are_stored_where_their_unit_is_known(
+    handler, tmp_path, said, title
+):
+    path = tmp_path / "run.data"
+    path.write_text(
+        f"LAMMPS data file {title}\n\n1 atoms\n1 atom types\n\n0 9 xlo xhi\n0 9 ylo yhi\n0 9 zlo zhi\n"
+        "\nMasses\n\n1 12.0\n\nAtoms # atomic\n\n1 1 1.0 2.0 3.0 0 1 0\n\nVelocities\n\n1 0.1 0.1 0.1\n"
+    )
+    key = handler.import_trajectory(None, path, "x", atom_style="id type x y z")
+    found = handler.load_data(key)
+    assert ("velocities" in found) == ("real" in title)
+    assert ("velocities (in units of LAMMPS that may be any)" in said()) == ("real" not in title)
+    assert "image flags" in said()
+
+
+def test_velocities_of_0_of_a_gro_file_are_said_to_be_left_out(handler, tmp_path, said):
+    path = tmp_path / "run.gro"
+    line = f"{1:5d}ALA     CA{1:5d}" + "   0.100" * 3
+    for speed in ("", "  0.0000" * 3):
+        path.write_text(f"x\n    1\n{line}{speed}\n   1.0   1.0   1.0\n")
+        handler.import_trajectory(None, path, "x")
+    assert said() == f"{path}: left out: velocities (all are 0)"
+
+
 def test_positions_of_a_lammps_dump_are_those_of_the_file(handler, tmp_path):
     path = tmp_path / "run.lammpstrj"
     path.write_text(dump(0, (1, 2), low=-3) + dump(1, (1, 2), low=-4))

@@ -141,6 +141,20 @@ def test_bonds_that_are_not_read_are_said(handler, tmp_path, caplog):
     assert "large.pdb: the topology is as import_structure reads it, without bonds" in caplog.text
 
 
+def test_bonds_of_serials_that_repeat_are_left_out_and_said(handler, tmp_path, caplog):
+    # As of chains that are numbered anew, and of serials that begin again after 99999.
+    path = tmp_path / "again.pdb"
+    atoms = "".join(ATOM.format(serial, i) for i, serial in enumerate((1, 2, 1, 3, 4), 1))
+    path.write_text(f"{atoms}CONECT    1    2\nCONECT    3    4\nEND\n")
+    frames = np.zeros((1, 5, 3), np.float32)
+    trajectory = handler.open(handler.store_trajectory({"frames": frames}, "five"))
+    found = trajectory.to_universe(str(path))
+    assert [sorted(pair) for pair in found.bonds.indices.tolist()] == [[3, 4]]
+    assert "again.pdb: 1 bonds of CONECT are left out" in caplog.text
+    found = handler.open(handler.import_trajectory(path, path, "imported"))
+    assert found.topology.bonds.tolist() == [[3, 4]]
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import sys
 from array import array
@@ -152,7 +153,13 @@ def _walk(path: Path, skip: Callable[..., int], findings: Findings) -> None:
 
 
 def dcd(reader: Any, path: Path, findings: Findings) -> None:
-    """Compare the frames that fit into the file with its size, and find out whether it has times."""
+    """Compare the frames that fit into the file with its size, and find out whether it has times.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It has a fourth dimension that MDAnalysis takes for frames.
+    """
     header = reader._file.header
     # MDAnalysis's step is the number of the frame.
     findings.has_steps = False
@@ -182,6 +189,11 @@ def dcd(reader: Any, path: Path, findings: Findings) -> None:
     has_cell, has_fourth = (
         is_charmm and value != 0 for value in struct.unpack(f"{order}2i", control[44:52])
     )
+    if has_fourth and order != NATIVE:
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: it has a fourth dimension, and MDAnalysis reads none "
+            "in the byte order of other machines; expected x, y and z"
+        )
     n_axes = 4 if has_fourth else 3
     cell = 56 if has_cell else 0
     first = cell + n_axes * (4 * reader.n_atoms + 8)
@@ -234,9 +246,20 @@ def h5md(reader: Any, path: Path, findings: Findings) -> None:
                 "one of them from a copy of the file)"
             )
     for name, element in _observables(reader._file):
-        if "step" in element and not np.array_equal(_steps(element), expected):
+        unit = _unit(element)
+        if name in ENERGIES and unit not in (None, *KJ_PER_MOL):
+            findings.unpaired.add(name)
+            findings.left_out.append(f"{name} (in {unit}, and not in kJ/mol)")
+        elif "step" in element and not np.array_equal(_steps(element), expected):
             findings.unpaired.add(name)
             findings.left_out.append(f"{name} (of other steps)")
+    if "position" in group and "box/edges" in group:
+        names = reader._unit_translation["length"]
+        units = [_unit(group[name]) for name in ("position", "box/edges")]
+        of_positions, of_box = (names.get(unit, unit) for unit in units)
+        if of_box not in (None, of_positions):
+            findings.has_box = False
+            findings.left_out.append(f"box (its unit is {of_box}, of positions {of_positions})")
     others = sorted(set(reader._file["particles"]) - {group.name.split("/")[-1]})
     findings.left_out += [f"particles/{name}" for name in others]
     findings.left_out += sorted(
@@ -280,6 +303,16 @@ H5MD_ELEMENTS = {
 }
 
 
+ENERGIES = frozenset({"energy", "potential", "kinetic"})
+"""Names of observables that are those of fields in kJ/mol."""
+KJ_PER_MOL = ("kJ mol-1", "kJ/mol")
+
+
+def _unit(element: Any) -> Any:
+    unit = element["value"].attrs.get("unit")
+    return unit.decode() if isinstance(unit, bytes) else unit
+
+
 def _steps(element: Any) -> Any:
     n_frames = element["value"].shape[0]
     if "step" not in element:
@@ -302,11 +335,14 @@ def namdbin(reader: Any, path: Path, findings: Findings) -> None:
     _compare(4 + 24 * reader.n_atoms, path, reader.n_frames, findings)
 
 
+GSD_UNREAD = re.compile(r"particles/(velocity|image|orientation|angmom)$|log/")
+
+
 def gsd(reader: Any, path: Path, findings: Findings) -> None:
-    """Find boxes that are not rectangular: MDAnalysis takes their tilts for cosines."""
-    findings.has_box = not any(reader._file[i].configuration.box[3:].any() for i in (0, -1))
-    if not findings.has_box:
-        findings.left_out.append("box (MDAnalysis does not read tilted ones)")
+    """Find what any frame has besides positions and box."""
+    find = reader._file.file.find_matching_chunk_names
+    names = [*find("particles/"), *find("log/")]
+    findings.left_out += sorted(filter(GSD_UNREAD.match, names))
 
 
 def _compare(end: int, path: Path, n_frames: int, findings: Findings) -> None:

@@ -15,6 +15,7 @@ from MDAnalysis.lib.mdamath import triclinic_vectors
 from MDAnalysis.units import convert
 
 from proteinflex_optimization._arguments import callback, instance, path_text
+from proteinflex_optimization._cells import is_turned
 from proteinflex_optimization._integrations import integration
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._publish import published
@@ -266,12 +267,7 @@ def _box_can_be_written(trajectory: Trajectory, places: Format) -> bool:
         return all(triclinic_vectors(box).any() for box in boxes)
     if item == (6,):
         return bool((boxes >= 0).all() and (boxes[:, 3:] <= 180).all())
-    # Lengths and angles mean a cell whose first vector is along x, and whose second is in xy.
-    above = boxes[:, [0, 0, 1], [1, 2, 2]]
-    diagonal = boxes[:, [0, 1, 2], [0, 1, 2]]
-    return bool(
-        (np.abs(above) <= 1e-4 * np.abs(diagonal).max(initial=0)).all() and (diagonal > 0).all()
-    )
+    return not bool(is_turned(boxes).any())
 
 
 def _even_times(times: NDArray[Any] | None) -> dict[str, Any]:

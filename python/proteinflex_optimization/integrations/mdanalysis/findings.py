@@ -28,6 +28,8 @@ class Findings:
         Given the file where a frame begins, raises a ValueError if the reader can't be trusted with it.
     origins : list of array
         What the positions of each frame lack, as the reader gives them; empty where nothing.
+    box : array or None
+        That of all frames which the reader gives none; None where there is none.
     atoms : list of str
         What tells the atoms of the first frame from others, in their order; empty where nothing does.
     left_out : list of str
@@ -38,7 +40,7 @@ class Findings:
         What else a user should know.
     hides_overflow : bool
         Whether the reader makes float32 of larger numbers without NumPy, which would tell.
-    has_time, has_steps, has_box : bool
+    has_time, has_steps, has_box, has_velocities : bool
         False where what the reader gives under this name is made up or wrong.
     """
 
@@ -48,6 +50,7 @@ class Findings:
     whole_bytes: int = 0
     check_frame: Callable[..., int] | None = None
     origins: list[NDArray[np.float64]] = field(default_factory=list)
+    box: NDArray[np.float32] | None = None
     atoms: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     unpaired: set[str] = field(default_factory=set)
@@ -56,3 +59,4 @@ class Findings:
     has_time: bool = True
     has_steps: bool = True
     has_box: bool = True
+    has_velocities: bool = True

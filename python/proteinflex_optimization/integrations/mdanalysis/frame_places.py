@@ -31,7 +31,8 @@ class Format:
     has_observables: bool = False
     """Whether single numbers of a frame have a place under their own names."""
     box_as_vectors: bool = False
-    """Whether lengths and angles of which no cell can be made have no place."""
+    """Whether lengths and angles of which no cell can be made have no place, or can't be told from
+    CHARMM's vectors."""
     needs_box_in_all: bool = False
     """Whether a box is written of all frames or of none."""
     may_lack_fields: bool = False
@@ -52,7 +53,7 @@ class Format:
 
 
 FORMATS = {
-    ".dcd": Format(frozenset({"box"}), even_times=True),
+    ".dcd": Format(frozenset({"box"}), box_as_vectors=True, even_times=True),
     ".h5md": Format(
         frozenset({"box", "time", "step", "velocities", "forces"}),
         has_observables=True,

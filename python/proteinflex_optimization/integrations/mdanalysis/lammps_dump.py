@@ -1,7 +1,8 @@
-"""What LAMMPS dumps hold that MDAnalysis does not read, or reads otherwise."""
+"""What dumps and data files of LAMMPS hold that MDAnalysis does not read, or reads otherwise."""
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,16 @@ import numpy as np
 
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.findings import Findings
-from proteinflex_optimization.integrations.mdanalysis.text_lines import Lines, check_last_line
+from proteinflex_optimization.integrations.mdanalysis.text_lines import (
+    Lines,
+    check_last_line,
+    lines_of,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+INTEGER = re.compile(r"[-+]?\d+")
 
 
 def lammps_dump(reader: Any, path: Path, findings: Findings) -> None:
@@ -72,6 +79,26 @@ def lammps_dump(reader: Any, path: Path, findings: Findings) -> None:
             "its atoms have no ids: whether each frame has one order can't be told"
         )
     check_last_line(lines.last_two, findings, is_free=True)
+
+
+def lammps_data(reader: Any, path: Path, findings: Findings) -> None:
+    """Find image flags, and velocities in another unit than MDAnalysis takes them for."""
+    lines = Lines(path)
+    title = next(lines, "")
+    in_real_units = re.search(r"\bunits = real\b", title) or "MDAnalysis" in title
+    if reader.ts.has_velocities and not in_real_units:
+        findings.has_velocities = False
+        findings.left_out.append("velocities (in units of LAMMPS that may be any)")
+    is_atom = False
+    for line in filter(str.strip, lines):
+        if is_atom:
+            words = line.split("#")[0].split()
+            # Of the style with the fewest columns: id, type, x, y, z and these.
+            if len(words) >= 8 and all(INTEGER.fullmatch(word) for word in words[-3:]):
+                findings.left_out.append("image flags")
+            break
+        is_atom = line.split()[0] == "Atoms"
+    check_last_line(lines_of(path), findings)
 
 
 def _other_ids(ids: set[str], first: set[str], number: int, path: Path) -> InvalidArgumentError:

@@ -8,6 +8,8 @@ import numpy as np
 from MDAnalysis.coordinates import base
 from MDAnalysis.lib.util import store_init_arguments
 
+from proteinflex_optimization._cells import TURNED, is_turned
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization.errors import ProteinFlexError
 from proteinflex_optimization.integrations.mdanalysis.writer import FXTWriter
 from proteinflex_optimization.trajectory import open_trajectory, reopen
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.trajectory import Trajectory
+
+logger = get_logger()
 
 BLOCK_BYTES = 16 << 20
 """How much is decoded at a time while frames are read one after the other."""
@@ -35,7 +39,8 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
     (Å/ps) and ``forces`` (kJ/mol/nm) are used where they are stored, ``box`` as three vectors, as
     lengths and angles or as lengths alone, per frame or one for all, ``time`` in ps; other scalars per
     frame are in ``ts.data``, but for ``dt`` and ``time_offset``, by which MDAnalysis would change the
-    times. Where ``box``, ``velocities`` or ``forces`` is NaN all over, a frame has none.
+    times. Where ``box``, ``velocities`` or ``forces`` is NaN all over, a frame has none; nor has it a
+    box where the vectors are turned against the axes, which is logged.
     """
 
     format = "FXT"
@@ -67,7 +72,7 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
         self._frames_per_block = max(1, BLOCK_BYTES // per_frame)
         self._block: dict[str, NDArray[Any]] = {}
         self._block_start = 0
-        self.gives_missing_as_nan = False
+        self.gives_missing_as_nan = self._has_said = False
         self._reopen()
         self._read_next_timestep()
 
@@ -199,11 +204,18 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
         elif name == "box" and _is_missing(value):
             ts.dimensions = None
         elif name == "box" and np.shape(value) == (3, 3):
-            ts.triclinic_dimensions = value
+            ts.triclinic_dimensions = None if self._is_turned(value) else value
         elif name == "box" and np.shape(value) == (6,):
             ts.dimensions = value
         elif np.ndim(value) == 0:
             ts.data[name] = value.item() if name == "time" else value
+
+    def _is_turned(self, box: Any) -> bool:
+        turned = bool(is_turned(box))
+        if turned and not self._has_said:
+            self._has_said = True
+            logger.warning("%s: frames have no box where %s", self.filename, TURNED)
+        return turned
 
     def _read(
         self, field: str, start: int, stop: int | None, step: int, atoms: Any

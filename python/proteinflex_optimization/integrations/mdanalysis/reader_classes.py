@@ -76,6 +76,19 @@ def reader_without_mapping(reader_class: Any) -> Any:
     return type(reader_class.__name__, (reader_class,), members)
 
 
+def reader_with_tilts(reader_class: Any) -> Any:
+    """Return a reader of GSD that makes angles of the tilts, which MDAnalysis's takes for their cosines."""
+
+    def read(reader: Any, frame: int) -> Any:
+        with np.errstate(invalid="ignore"):
+            ts = reader_class._read_frame(reader, frame)
+        x, y, z, xy, xz, yz = reader._file[frame].configuration.box
+        ts.triclinic_dimensions = (x, 0, 0), (xy * y, y, 0), (xz * z, yz * z, z)
+        return ts
+
+    return type(reader_class.__name__, (reader_class,), {"_read_frame": read})
+
+
 def place_of(file: Any, name: str, record: int) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
     """Return where a record of a variable begins in a mapped NetCDF file, and what it is."""
     data = file.variables[name].data  # Of the map, which is not touched.

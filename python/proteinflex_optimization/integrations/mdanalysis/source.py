@@ -18,6 +18,7 @@ from MDAnalysis.coordinates.base import SingleFrameReaderBase
 from MDAnalysis.coordinates.core import get_reader_for
 from MDAnalysis.lib.util import anyopen
 
+from proteinflex_optimization._cells import TURNED
 from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._overflow import overflow, refuse_infinite
 from proteinflex_optimization._packed import checked_path, without_suffix
@@ -31,6 +32,7 @@ from proteinflex_optimization.integrations.mdanalysis.reader_classes import (
     ignore_offsets,
     name_of,
     reader_with,
+    reader_with_tilts,
     reader_without_mapping,
     refuse_packed,
     refuse_unknown,
@@ -49,6 +51,7 @@ from proteinflex_optimization.integrations.mdanalysis.topology_files import (
     reason_of,
     universe_of,
 )
+from proteinflex_optimization.integrations.mdanalysis.turned_boxes import turned_boxes
 from proteinflex_optimization.integrations.mdanalysis.whole import (
     TEXTS,
     Findings,
@@ -143,10 +146,10 @@ class TrajectoryFile:
         self._opened = ExitStack()
         self._stat = _stat(self.path)
         self._time_offset = options.get("time_offset") or 0
-        self._velocities_are_whole = True
         with (
             warnings.catch_warnings(record=True) as caught,
             overflow() as noticed,
+            turned_boxes() as turned,
             naming(self.path),
         ):
             warnings.simplefilter("always")
@@ -176,6 +179,8 @@ class TrajectoryFile:
                 raise self._unreadable(error) from error
         self._learn(caught)
         self._overflown = bool(noticed)
+        # Of the only frame, which is read when the file is opened.
+        self._is_turned = bool(turned) and isinstance(self._reader, SingleFrameReaderBase)
         if self.n_frames == 0:
             raise InvalidArgumentError(f"trajectory={str(path)!r} is not valid: it has no frames")
 
@@ -221,6 +226,8 @@ class TrajectoryFile:
             reader_class = reader_with(self.findings.offsets, reader_class)
         elif self.format == "NCDF":
             reader_class = reader_without_mapping(reader_class)
+        elif self.format == "GSD":
+            reader_class = reader_with_tilts(reader_class)
         elif self.format == "LAMMPSDUMP":
             # Which it would take, and warn of; its times are not stored.
             options = {"dt": 1.0, **options}
@@ -300,7 +307,7 @@ class TrajectoryFile:
                     "only; expected a format with frames, such as multi-model PDB"
                 )
             if UNSET_VELOCITIES in text:
-                self._velocities_are_whole = False
+                self.findings.has_velocities = False
                 self.findings.left_out.append("velocities (some atoms have none)")
             elif issubclass(warning.category, UserWarning):
                 warnings.warn_explicit(
@@ -322,9 +329,12 @@ class TrajectoryFile:
         with self.path.open("rb") as file, naming(self.path):
             for number in range(self.n_frames):
                 try:
-                    with overflow() as noticed:
+                    with overflow() as noticed, turned_boxes() as turned:
                         ts = self._next(number, file)
                         found = self._fields(ts) if ts.has_positions else {}
+                    if found and (turned or self._is_turned):
+                        found.pop("box", None)
+                        self._leave_out(f"box ({TURNED})")
                 except Exception as error:
                     # Our own reader hides an error of the system from MDAnalysis.
                     cause = error.__cause__ if isinstance(error, TrajectoryReadError) else error
@@ -374,6 +384,8 @@ class TrajectoryFile:
         if self.findings.check_frame is not None and self.findings.offsets is not None:
             file.seek(self.findings.offsets[number])
             self.findings.check_frame(file)
+        for name in reader.ts.data.keys() - NOT_FIELDS:
+            del reader.ts.data[name]  # A frame that lacks it would have that of the frame before.
         ts = reader._read_next_timestep()
         if self.findings.origins and self.findings.origins[number].any():
             ts.positions += self.findings.origins[number]
@@ -388,9 +400,14 @@ class TrajectoryFile:
         step = "frame" if self.format == "TRZ" else "step"
         if step in ts.data and self.findings.has_steps:
             found["step"] = np.int64(ts.data[step])
-        if ts.dimensions is not None and self.findings.has_box:
-            found["box"] = ts.dimensions.copy()
-        if ts.has_velocities and self._velocities_are_whole and self._unit_is_known("velocity"):
+        box = self.findings.box if ts.dimensions is None else ts.dimensions
+        if box is not None and self.findings.has_box:
+            if self.format in ("DCD", "LAMMPS") and (abs(box[3:] - 90) > 45).any():
+                self._leave_out("box (CHARMM's matrix, which MDAnalysis takes for angles)")
+            else:
+                found["box"] = box.copy()
+        has_velocities = ts.has_velocities and self.findings.has_velocities
+        if has_velocities and self._unit_is_known("velocity"):
             found["velocities"] = ts.velocities.copy()
         if ts.has_forces and self._unit_is_known("force"):
             found["forces"] = ts.forces * ANGSTROM_PER_NM

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from MDAnalysis.coordinates.TRC import TRCReader
+from numpy.typing import NDArray
 
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.integrations.mdanalysis.findings import Findings
 from proteinflex_optimization.integrations.mdanalysis.text_columns import (
+    GRO_FIRST,
     check_crd,
     check_gro,
     check_pdb,
@@ -23,6 +28,8 @@ from proteinflex_optimization.integrations.mdanalysis.text_lines import (
 
 PLACEHOLDER = re.compile(r"CRYST1 +1\.0+ +1\.0+ +1\.0+ +90\.0+ +90\.0+ +90\.0")
 """The cell of a structure that has none."""
+CELL = (6, 15, 24, 33, 40, 47, 54)
+"""Where its lengths and angles begin and end."""
 GRO_TIME = re.compile(r"\bt\s*=\s*[-+]?[\d.]")
 
 
@@ -167,7 +174,7 @@ def pdb(path: Path, findings: Findings) -> None:
     names: list[str] = []
     n_models = n_ends = n_boxes = n_files = models_before_box = 0
     is_after_end = False
-    last = [""]
+    last, cell = [""], ""
     for place, line in enumerate(lines_of(path), 1):
         record = line[:6].rstrip()
         if record == "MODEL":
@@ -185,7 +192,7 @@ def pdb(path: Path, findings: Findings) -> None:
             names = []
         elif record == "CRYST1":
             n_boxes += not PLACEHOLDER.match(line)
-            models_before_box = n_models
+            models_before_box, cell = n_models, line
         elif record in ("ATOM", "HETATM"):
             check_pdb(line, place, path)
             n_files += is_after_end
@@ -216,9 +223,21 @@ def pdb(path: Path, findings: Findings) -> None:
         else:
             findings.notes.append("it has no END: whether atoms are missing can't be told")
     # One box within the first model stays for all; else MDAnalysis gives it to the model before it.
-    if n_models and n_boxes not in (0, n_models) and (n_boxes, models_before_box) != (1, 1):
+    if n_models and (n_boxes, models_before_box) == (1, 0):
+        findings.box = _cell(cell)
+    is_of_all = findings.box is not None or (n_boxes, models_before_box) == (1, 1)
+    if n_models and n_boxes not in (0, n_models) and not is_of_all:
         findings.has_box = False
         findings.left_out.append(f"box ({n_boxes} CRYST1 records for {n_models} models)")
+
+
+def _cell(line: str) -> NDArray[np.float32] | None:
+    """Return lengths and angles of a CRYST1 record; None where it has none."""
+    try:
+        box = np.array([line[start:end] for start, end in pairwise(CELL)], np.float32)
+    except ValueError:
+        return None
+    return box if box[:3].any() else None
 
 
 def pdbqt(reader: Any, path: Path, findings: Findings) -> None:
@@ -239,6 +258,8 @@ def gro(reader: Any, path: Path, findings: Findings) -> None:
     if GRO_TIME.search(next(lines, "")):
         findings.left_out.append("time (in the title)")
     lines.skip(1)
+    if not reader.ts.has_velocities and "".join(lines.peek(1)).count(".", GRO_FIRST) > 3:
+        findings.left_out.append("velocities (all are 0)")
     check_gro(islice(lines, reader.n_atoms), path)
     lines.skip(1)
     if any(line.strip() for line in lines):
@@ -285,35 +306,74 @@ def gamess(reader: Any, path: Path, findings: Findings) -> None:
         findings.notes.append("it does not say that the run ended: frames may be missing")
 
 
-def trc(reader: Any, path: Path, findings: Findings) -> None:
-    """Find out whether there are times, and blocks that are not read."""
-    unread = set(reader.NOT_SUPPORTED_BLOCKS)
-    found = {line.strip() for line in lines_of(path)}
-    findings.left_out += sorted(found & unread)
-    if "TIMESTEP" not in found:
-        findings.has_time = findings.has_steps = False
+TRC_FRAME = ("TIMESTEP", "POSITIONRED", "GENBOX")
+"""What is read of a frame of GROMOS, to the last of them."""
 
 
-def refuse_open_blocks(path: Path, findings: Findings) -> None:
-    """Refuse a GROMOS file whose last block has no END: MDAnalysis would look for it for ever."""
-    last = ""
+def trc(path: Path, findings: Findings) -> None:
+    """Follow the blocks of a GROMOS file, and find those that are not read.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A block has no END, for which MDAnalysis would look for ever. Or of several frames, one has not
+        the blocks of the others up to GENBOX, by which MDAnalysis tells them apart.
+    """
+    names, last, is_open = list[str](), "", False
     for line in lines_of(path):
-        last = line.strip() or last
+        word = line.strip()
+        if word and not word.startswith("#"):
+            last = word
+            if not is_open:
+                names.append(word)
+            is_open = word != "END"
     if last != "END":
         raise InvalidArgumentError(
             f"trajectory={str(path)!r} is not valid: it ends with {last[:40]!r}, expected END; the file "
             "is cut or damaged"
         )
+    findings.left_out += sorted(set(TRCReader.NOT_SUPPORTED_BLOCKS).intersection(names))
+    if "TIMESTEP" not in names:
+        findings.has_time = findings.has_steps = False
+    found = [name for name in names if name in TRC_FRAME]
+    of_frame = found[: found.index("GENBOX") + 1] if "GENBOX" in found else found
+    number, n_more = divmod(len(found), max(1, len(of_frame)))
+    is_frame = len(set(of_frame)) == len(of_frame)
+    if not is_frame or found != of_frame * number + of_frame[:n_more]:
+        raise InvalidArgumentError(
+            f"trajectory={str(path)!r} is not valid: expected the same blocks in each frame, GENBOX as "
+            "the last of them, by which MDAnalysis tells frames apart"
+        )
+    if n_more:
+        findings.cut = f"frame {number} ends before its {of_frame[n_more]}"
+        findings.last_is_cut = True
 
 
 def history(reader: Any, path: Path, findings: Findings) -> None:
-    """Compare the number of lines with that of whole frames; steps and times are not read."""
+    """Compare the number of lines with that of whole frames; steps and times are not read.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Frames of other atoms: MDAnalysis sorts those of each by their numbers.
+    """
     findings.left_out.append("step and time")
     per_atom = 2 + int(reader._has_vels) + int(reader._has_forces)
-    per_frame = 1 + 3 * int(reader._has_cell) + per_atom * int(reader.n_atoms)
+    n_before = 1 + 3 * int(reader._has_cell)
+    per_frame = n_before + per_atom * int(reader.n_atoms)
     lines = Lines(path)
     lines.skip(2)
-    n_lines = sum(1 for line in lines if line.strip())
+    n_lines, atoms = 0, list[str]()
+    for line in filter(str.strip, lines):
+        number, place = divmod(n_lines, per_frame)
+        if place >= n_before and (place - n_before) % per_atom == 0:
+            atoms.append(line.split()[:2][-1])  # The number, or a name alone.
+        n_lines += 1
+        if place == per_frame - 1:
+            atoms.sort()
+            findings.atoms = findings.atoms or atoms
+            _check_names(atoms, findings.atoms, number, path)
+            atoms = []
     if n_lines % per_frame:
         found = f"{n_lines % per_frame} of its {per_frame} lines"
         findings.cut = f"frame {n_lines // per_frame} has {found}"

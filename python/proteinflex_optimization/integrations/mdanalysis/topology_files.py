@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import MDAnalysis
+import numpy as np
 from MDAnalysis.topology.core import get_parser_for
 
 from proteinflex_optimization._log import get_logger
@@ -28,6 +29,9 @@ logger = get_logger()
 STRUCTURES = frozenset({"PDB", "ENT", "CIF", "MMCIF"})
 """MDAnalysis's names of topologies that `import_structure` reads as well."""
 
+BY_SERIALS = {"PDB", "ENT", "XPDB"}
+"""In which bonds are between serial numbers, which MDAnalysis takes for those of the last atoms."""
+
 NO_UTF8 = "codec can't decode"
 """What MDAnalysis says of text in another encoding."""
 
@@ -45,7 +49,7 @@ def topology_of_file(path: Any) -> Topology:
     """
     path = checked_path("source", path)
     try:
-        universe = _read_as_utf8(path, MDAnalysis.Universe)
+        universe = _read(path, None, MDAnalysis.Universe)
     except Exception as error:
         if is_clear(error):
             raise
@@ -69,7 +73,7 @@ def universe_of(path: str, topology_format: Any, make: Callable[[Any, Any], Any]
     try:
         if _is_mmcif_of_another_name(path, topology_format):
             raise ValueError("it is an mmCIF file, by another name")
-        return _read_as_utf8(path, lambda readable: make(readable, topology_format))
+        return _read(path, topology_format, lambda readable: make(readable, topology_format))
     except Exception as error:
         read = None if is_clear(error) else _of_structure(path, topology_format)
         if read is None:
@@ -112,11 +116,31 @@ def is_clear(error: Exception) -> bool:
 
 def reason_of(error: Exception) -> str:
     """Return the message of an error of MDAnalysis, without the dozens of formats that it knows."""
-    return LISTS_OF_FORMATS.split(f"{type(error).__name__}: {error}")[0].strip()
+    said = str(error) or str(error.__context__ or "")
+    return LISTS_OF_FORMATS.split(f"{type(error).__name__}: {said}")[0].strip()
 
 
 def _of_structure(path: str, topology_format: Any) -> Topology | None:
     return of_structure_file(path) if is_structure(path, topology_format) else None
+
+
+def _read(path: str, topology_format: Any, make: Callable[[str], Any]) -> Any:
+    """Return what `make` makes of a file, without the bonds of which it does not tell the atoms."""
+    universe = _read_as_utf8(path, make)
+    bonds = getattr(universe._topology, "bonds", None)
+    if bonds is None or not len(bonds.values) or not _formats(path, topology_format) & BY_SERIALS:
+        return universe
+    _, which, counts = np.unique(universe.atoms.ids, return_inverse=True, return_counts=True)
+    pairs = np.array(bonds.values)
+    unclear = (counts[which] > 1)[pairs].any(axis=1)
+    if unclear.any():
+        universe.delete_bonds([tuple(pair) for pair in pairs[unclear].tolist()])
+        logger.warning(
+            "%s: %d bonds of CONECT are left out, for several atoms have the serial numbers in them",
+            path,
+            np.count_nonzero(unclear),
+        )
+    return universe
 
 
 def _read_as_utf8(path: str, make: Callable[[str], Any]) -> Any:

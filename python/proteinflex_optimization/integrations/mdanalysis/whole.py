@@ -11,8 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from proteinflex_optimization.integrations.mdanalysis import binary_files, lammps_dump, text_files
+from proteinflex_optimization.integrations.mdanalysis import (
+    binary_files,
+    lammps_dump,
+    text_files,
+)
 from proteinflex_optimization.integrations.mdanalysis.findings import Findings
+from proteinflex_optimization.integrations.mdanalysis.tng_blocks import tng
 
 Examiner: TypeAlias = Callable[[Any, Path, Findings], None]
 
@@ -30,14 +35,13 @@ EXAMINERS: dict[str, Examiner] = {
     "TRJ": text_files.mdcrd,
     "PDBQT": text_files.pdbqt,
     "GRO": text_files.gro,
-    "TRC": text_files.trc,
     "HISTORY": text_files.history,
     "CONFIG": text_files.text,
     "INPCRD": text_files.inpcrd,
     "CRD": text_files.crd,
     "PQR": text_files.text,
     "MOL2": text_files.mol2,
-    "DATA": text_files.text,
+    "DATA": lammps_dump.lammps_data,
     "IN": text_files.ended_lines,
     "GMS": text_files.gamess,
 }
@@ -47,9 +51,10 @@ EXAMINERS: dict[str, Examiner] = {
 BEFORE_OPENING: dict[str, Callable[[Path, Findings], None]] = {
     "XTC": binary_files.walk_xtc,
     "TRR": binary_files.walk_trr,
+    "TNG": tng,
     "PDB": text_files.pdb,
     "XPDB": text_files.pdb,
-    "TRC": text_files.refuse_open_blocks,
+    "TRC": text_files.trc,
 }
 """What these refuse, the reader would not refuse clearly: it would hang, or end the process."""
 

@@ -9,6 +9,8 @@ import numpy as np
 from mdtraj.utils import in_units_of
 
 from proteinflex_optimization._arguments import instance, whole
+from proteinflex_optimization._cells import TURNED, is_turned
+from proteinflex_optimization._log import get_logger
 from proteinflex_optimization._overflow import overflow, refuse_infinite
 from proteinflex_optimization.errors import InvalidArgumentError
 from proteinflex_optimization.trajectory import Trajectory
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proteinflex_optimization.types import AtomSelection
+
+logger = get_logger()
 
 
 def to_mdtraj(
@@ -81,7 +85,7 @@ def to_mdtraj(
         known,
         time=_read(trajectory, "time", start, stop, step),
     )
-    _set_cell(result, trajectory._boxes(start, stop, step))
+    _set_cell(result, trajectory._boxes(start, stop, step), trajectory.data_id)
     return result
 
 
@@ -128,10 +132,17 @@ def _read(
     return trajectory.read(start, stop, step, field=field)
 
 
-def _set_cell(result: Any, box: NDArray[Any] | None) -> None:
+def _set_cell(result: Any, box: NDArray[Any] | None, data_id: str) -> None:
     if box is None or not box[..., :3].any():
         return
     if box.shape[1:] == (3, 3):
+        # Of vectors, mdtraj keeps lengths and angles.
+        turned = is_turned(box)
+        if turned.any():
+            logger.warning("%s: frames have no unit cell where %s", data_id, TURNED)
+            if turned.all():
+                return
+            box = np.where(turned[:, None, None], np.nan, box)
         result.unitcell_vectors = in_units_of(box, "angstroms", "nanometers").astype(np.float32)
     elif box.shape[1:] == (6,):
         result.unitcell_lengths = in_units_of(box[:, :3], "angstroms", "nanometers")
