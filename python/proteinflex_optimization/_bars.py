@@ -52,11 +52,20 @@ class Bars:
                 self._console.print(last)
                 return
             live, self._live = self._live, None
+            proxies = [proxy for _, proxy in self._replaced]
+            # What the program has put in their place meanwhile stays there.
+            redirected = [
+                (name, stream)
+                for name in ("stdout", "stderr")
+                if not any((stream := getattr(sys, name)) is proxy for proxy in proxies)
+            ]
             try:
-                for _, proxy in self._replaced:
+                for proxy in proxies:
                     proxy.flush()  # A line that was begun, which would never be written.
                 live.stop()
             finally:
+                for name, stream in redirected:
+                    setattr(sys, name, stream)
                 for stream, proxy in self._replaced:
                     _redirect_logs(proxy, stream)
 

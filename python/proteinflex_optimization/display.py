@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, TextIO
 
-from proteinflex_optimization._bars import bars_in, is_terminal
+from proteinflex_optimization._bars import Bars, bars_in, is_terminal
 from proteinflex_optimization._text import encodable, id_of_job, one_line
 
 if TYPE_CHECKING:
@@ -333,7 +333,14 @@ class Display:
             # Made here, in the thread of the cell: that is where it appears.
             run = functools.partial(self._cell, _Cell())
         else:
-            run = functools.partial(self._bars, console)
+            progress = self._progress()
+            if progress is None:
+                return
+            bars = bars_in(console)
+            # Drawn here for the first time: the program's streams are replaced before it goes on to
+            # redirect them, or to ask something.
+            bars.draw(self, tree(progress))
+            run = functools.partial(self._bars, bars)
         self._thread = threading.Thread(target=run, name="proteinflex-display", daemon=True)
         self._thread.start()
 
@@ -343,15 +350,15 @@ class Display:
         if self._thread is not None and os.getpid() == self._process:
             self._thread.join(timeout=5)
 
-    def _bars(self, console: Console) -> None:
-        bars = bars_in(console)
+    def _bars(self, bars: Bars) -> None:
         last = False
         try:
-            while (progress := self._progress()) is not None:
-                bars.draw(self, tree(progress))
-                if last:
-                    return
+            while not last:
                 last = self._stop.wait(BARS_INTERVAL)
+                progress = self._progress()
+                if progress is None:
+                    return
+                bars.draw(self, tree(progress))
         finally:
             bars.end(self)
 

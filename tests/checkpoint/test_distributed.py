@@ -97,6 +97,31 @@ def test_nothing_is_published_where_one_process_fails(tmp_path: Path, failing: i
     assert sorted(os.listdir(tmp_path / "checkpoints")) == [".lock", "good"]
 
 
+@pytest.mark.parametrize(
+    ("manager", "error"),
+    [
+        ("directory", "manager="),
+        ("CheckpointManager(manager.base_dir, read_only=True)", "read_only"),
+    ],
+)
+def test_a_manager_that_can_not_write_fails_in_all_processes(tmp_path: Path, manager, error):
+    found = run(
+        tmp_path,
+        f"""
+        create_checkpoint(manager, "good", {{f"model.{{rank}}": weights}})
+        other = {manager} if rank == 1 else manager
+        try:
+            create_checkpoint(other, "bad", {{f"model.{{rank}}": weights}})
+        except Exception as error:
+            print(type(error).__name__, error, file=sys.stderr)
+        """,
+    )
+    assert [code for code, _ in found] == [0, 0], found
+    assert "CheckpointError no checkpoint was made" in found[0][1]
+    assert error in found[1][1]
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == [".lock", "good"]
+
+
 def test_components_of_the_same_name_are_refused_before_anything_is_written(tmp_path: Path):
     found = run(
         tmp_path,

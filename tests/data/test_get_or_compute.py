@@ -29,6 +29,8 @@ def test_computed_once_and_then_loaded(tmp_path):
         np.testing.assert_array_equal(found["x"], np.arange(10))
         assert found["pair"] == (1, 2)
     assert len(calls) == 1
+    counted = handler.get_cache_stats()
+    assert (counted["misses"], counted["hits"]) == (1, 2)
 
 
 def test_an_error_is_raised_and_not_cached(tmp_path):

@@ -1,5 +1,6 @@
 """Trajectories of real OpenMM simulations, and what restarts make of them."""
 
+import gc
 import multiprocessing
 import subprocess
 import sys
@@ -291,6 +292,24 @@ def test_a_simulation_goes_on_with_a_trajectory_that_it_has_finished_itself(hand
             run.reporters = [reporter]
             run.step(300)
     assert stored(handler)["step"].tolist() == [100, 200, 300, 400, 500, 600]
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_another_simulation_is_refused_also_where_the_first_one_is_gone(handler, is_kept):
+    kept = []
+    with TrajectoryReporter(handler, "md", INTERVAL) as reporter:
+        for number in range(2):
+            run = simulation()
+            kept += [run] * is_kept
+            run.reporters.append(reporter)
+            if number == 0:
+                run.step(300)
+                del run
+                gc.collect()
+                continue
+            with pytest.raises(InvalidArgumentError, match="another simulation's"):
+                run.step(300)
+    assert stored(handler)["step"].tolist() == [100, 200, 300]
 
 
 def test_an_unfinished_trajectory_begins_again_with_the_simulation_and_a_warning(handler, caplog):

@@ -11,6 +11,7 @@ from proteinflex_optimization import (
     CheckpointError,
     CheckpointManager,
     CorruptDataError,
+    DataHandler,
     InvalidArgumentError,
     UnsupportedFormatError,
 )
@@ -461,6 +462,18 @@ def test_the_newest_checkpoint_that_is_whole_is_loaded(manager, caplog):
         CheckpointError, match=r"name='dynamics'.*expected one of \['md', 'other'\]"
     ):
         load_latest(manager, name="dynamics")
+
+
+def test_a_box_that_is_a_list_of_vectors_with_units_is_kept(tmp_path):
+    made = app.PDBFile(str(Path(app.__file__).parent / "data" / "test.pdb"))
+    system = openmm.System()
+    system.setDefaultPeriodicBoxVectors((2, 0, 0), (0.5, 3, 0), (0, 0, 4))
+    made.topology.setPeriodicBoxVectors(system.getDefaultPeriodicBoxVectors())
+    plain = topology_to_plain(made.topology)
+    np.testing.assert_array_equal(plain["box"], [[2, 0, 0], [0.5, 3, 0], [0, 0, 4]])
+    handler = DataHandler(tmp_path)
+    handler.import_structure((made.topology, made.positions), "one")
+    np.testing.assert_allclose(handler.load_data("one")["cell"][:3], [20, 30.4138, 40], rtol=1e-5)
 
 
 def test_a_topology_comes_back_as_it_was(manager):

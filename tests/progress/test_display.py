@@ -110,6 +110,29 @@ print("after")
     assert shown[2:] == ["after"]
 
 
+def test_streams_that_the_loop_redirects_are_captured_and_restored():
+    body = """
+import contextlib, io
+real, captured = sys.stderr, [io.StringIO(), io.StringIO()]
+for number in track(range(2), "frames"):
+    with contextlib.redirect_stderr(captured[number]):
+        time.sleep(0.15)
+        print("inside", file=sys.stderr)
+assert [one.getvalue() for one in captured] == ["inside\\n"] * 2
+assert sys.stderr is real
+frames = iter(track(range(2), "more"))
+next(frames)
+with contextlib.redirect_stderr(io.StringIO()) as captured:
+    list(frames)  # These bars end meanwhile.
+    print("inside", file=sys.stderr)
+assert captured.getvalue() == "inside\\n"
+print("after", file=sys.stderr)
+"""
+    shown = screen_of(in_terminal(job(body)))
+    assert "inside" not in "\n".join(shown)
+    assert shown[-1] == "after"
+
+
 def test_a_job_without_standard_error_shows_nothing():
     body = "for number in track(range(3)): print(number)"
     command = ["/bin/sh", "-c", 'exec "$0" "$@" 2>&-', *job(body)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from proteinflex_optimization._arguments import instance
 from proteinflex_optimization.checkpoint import CheckpointManager
 from proteinflex_optimization.errors import CheckpointError, InvalidArgumentError, InvalidTypeError
 
@@ -83,7 +84,7 @@ def create_checkpoint(
 
     # What one process fails with, whatever it is, the others learn at the next exchange: else they
     # would wait for it in the group.
-    declared, failure = _tried(_declared, checkpoint_id, component_states)
+    declared, failure = _tried(_declared, manager, checkpoint_id, component_states)
     reports = of_all(_report(declared, failure))
     _raise_any(failure, _problems(reports))
     _check_declared([declared for declared, _ in reports])
@@ -114,7 +115,8 @@ def create_checkpoint(
     return str(path)
 
 
-def _declared(checkpoint_id: Any, component_states: Any) -> tuple[str, list[str]]:
+def _declared(manager: Any, checkpoint_id: Any, component_states: Any) -> tuple[str, list[str]]:
+    instance("manager", manager, CheckpointManager, "a CheckpointManager")
     """Return the checkpoint's id and the names of the components."""
     if not isinstance(component_states, Mapping):
         kind = type(component_states).__name__

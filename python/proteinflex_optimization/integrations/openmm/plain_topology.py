@@ -55,7 +55,10 @@ def topology_to_plain(topology: Any) -> dict[str, Any]:
         "bonds": np.array([(b.atom1.index, b.atom2.index) for b in bonds], np.int64).reshape(-1, 2),
         "bond_types": [None if bond.type is None else str(bond.type) for bond in bonds],
         "bond_orders": [bond.order for bond in bonds],
-        "box": None if box is None else np.array(box.value_in_unit(unit.nanometer), np.float64),
+        # A list of vectors with units is kept as such.
+        "box": None
+        if box is None
+        else np.array([vector.value_in_unit(unit.nanometer) for vector in box], np.float64),
     }
 
 

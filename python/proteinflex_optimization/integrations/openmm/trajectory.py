@@ -385,10 +385,11 @@ class TrajectoryReporter:
 
     def _check_same(self, simulation: Any, step: int) -> None:
         """Refuse a second simulation, unless it was restored to go on with this trajectory."""
-        before = None if self._simulation is None else self._simulation()
-        if before is simulation:
+        # One that is gone was another one, too.
+        is_first = self._simulation is None
+        if self._simulation is not None and self._simulation() is simulation:
             return
-        if before is not None and self._data_id not in frames_when_saved(simulation, step):
+        if not is_first and self._data_id not in frames_when_saved(simulation, step):
             raise InvalidArgumentError(
                 f"trajectory {self._data_id!r}: its reporter is another simulation's: make one for "
                 "each, with a data_id of its own; where this one takes the place of the other, call "

@@ -184,7 +184,9 @@ def from_openmm(source: Any) -> ArraySource:
     if not atoms:
         raise no_atoms()
     box = topology.getPeriodicBoxVectors()
-    cell = None if box is None else cell_of_vectors(box.value_in_unit(unit.angstrom))
+    # A list of vectors with units is kept as such.
+    vectors = [vector.value_in_unit(unit.angstrom) for vector in box or ()]
+    cell = cell_of_vectors(vectors) if vectors else None
 
     def build(xyz: NDArray[np.float64], cell: NDArray[np.float64] | None) -> Atoms:
         index = np.array([atom.residue.index for atom in atoms])

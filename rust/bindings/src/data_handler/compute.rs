@@ -62,6 +62,7 @@ pub fn load_or_compute<'py>(
     if let Some(found) = this.load_if_there(py, &key)? {
         return Ok(found);
     }
+    this.cache.count_miss();
     let metadata = metadata_tree(py, metadata)?;
     let computing = Computing::begin(place);
     let data = function.call0()?;

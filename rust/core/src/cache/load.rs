@@ -99,6 +99,11 @@ impl Cache {
         self.counted(key.and_then(|key| self.open_entry(&key, OpenMode::Long)))
     }
 
+    /// Counts what has to be computed, for it is not there.
+    pub fn count_miss(&self) {
+        self.counters.misses.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn counted(&self, opened: Result<OpenEntry>) -> Result<OpenEntry> {
         let counter = match &opened {
             Ok(_) => &self.counters.hits,

@@ -144,6 +144,7 @@ impl CheckpointStore {
         components: &[Component<'_>],
         metadata: &[u8],
     ) -> Result<PartialManifest> {
+        self.check_writable()?;
         let (partial, written) = self.write(directory, values, components, metadata)?;
         sync(&*self.storage, &written)?;
         Ok(partial)
