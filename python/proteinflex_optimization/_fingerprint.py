@@ -18,6 +18,7 @@ import pickle
 import stat
 import sys
 import types
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
@@ -106,11 +107,12 @@ def signature(function: types.FunctionType) -> inspect.Signature:
     return inspect.signature(bare)
 
 
-class Counted:
+class Counted(ABC):
     """What says itself by which values it counts."""
 
+    @abstractmethod
     def _counts_by(self) -> Any:
-        raise NotImplementedError
+        """Return those values."""
 
 
 class _Fingerprint:

@@ -288,8 +288,6 @@ def open_trajectory(
 def reopen(path: StrPath, version: str) -> Trajectory:
     """Open the file of a trajectory that was opened before, also elsewhere.
 
-    Of a `version` that is only a `content_id`, the metadata may be others.
-
     Raises
     ------
     ProteinFlexError
@@ -310,7 +308,7 @@ def reopen_object(of: RemoteObject, version: str) -> Trajectory:
 
 
 def _same(trajectory: Trajectory, version: str) -> Trajectory:
-    if version not in (trajectory._version(), trajectory.content_id):
+    if trajectory._version() != version:
         raise ProteinFlexError(
             f"{trajectory.url or trajectory.path} was replaced since its trajectory was opened: open "
             "it again"

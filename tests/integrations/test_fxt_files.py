@@ -132,7 +132,9 @@ def test_what_is_not_one_file_or_was_replaced_is_refused(handler, tmp_path):
     for name in ("run.fxt", "run.npz", "run.zarr"):
         with pytest.raises(InvalidArgumentError, match=r"^frames_per_block=8 is not valid for"):
             handler.import_trajectory(None, tmp_path / name, "again", frames_per_block=8)
-    handler.store_trajectory({"frames": DATA["frames"]}, "md")
-    with pytest.raises(ProteinFlexError, match="was replaced"):
-        export_fxt(stored, tmp_path / "second.fxt")
-    assert not (tmp_path / "second.fxt").exists()
+    for metadata in ({"run": 1}, {"run": 2}):
+        handler.store_trajectory({"frames": DATA["frames"]}, "md", metadata=metadata)
+        with pytest.raises(ProteinFlexError, match="was replaced"):
+            export_fxt(stored, tmp_path / "second.fxt")
+        assert not (tmp_path / "second.fxt").exists()
+        stored = handler.open("md")

@@ -144,12 +144,19 @@ def test_an_analysis_runs_in_many_processes(original, path, backend):
     np.testing.assert_allclose(parallel.results.rmsd, alone, rtol=0, atol=1e-12)
 
 
-def test_a_universe_knows_when_its_file_was_replaced(path, tmp_path):
+@pytest.mark.parametrize("changed", ["frames", "metadata"])
+def test_a_universe_knows_when_its_file_was_replaced(original, tmp_path, changed):
     own = tmp_path / "own.fxt"
-    own.write_bytes(path.read_bytes())
+    frames = np.array([ts.positions for ts in original.trajectory])
+
+    def write(frames, metadata):
+        with create_trajectory(own, metadata=metadata, overwrite=True) as writer:
+            writer.append(frames)
+
+    write(frames, {"dt": 1.0})
     pickled = pickle.dumps(MDAnalysis.Universe(COORDINATES_TOPOLOGY, own))
     universe = MDAnalysis.Universe(COORDINATES_TOPOLOGY, own)
-    universe.atoms.write(own, frames=universe.trajectory[:2])
+    write(*((frames[:2], {"dt": 1.0}) if changed == "frames" else (frames, {"dt": 2.0})))
     for again in (lambda: pickle.loads(pickled), universe.copy):
         with pytest.raises(Exception, match="was replaced"):
             again()

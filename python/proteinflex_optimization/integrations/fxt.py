@@ -70,7 +70,7 @@ def export_fxt(
             _copy_object(trajectory._object, hidden)
         else:
             shutil.copyfile(trajectory.path, hidden)
-        if open_trajectory(hidden).content_id != trajectory.content_id:
+        if open_trajectory(hidden)._version() != trajectory._version():
             raise ProteinFlexError(
                 f"the entry of trajectory {trajectory.data_id!r} was replaced after it had been "
                 "opened: open it again"

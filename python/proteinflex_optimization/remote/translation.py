@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from ..errors import RemoteError
 from .urls import without_credentials
 
 
-class Translation:
+class Translation(ABC):
     """Within this, what a library raises is raised as an error of this package, without credentials."""
 
     def __init__(self, shown: str) -> None:
@@ -28,6 +30,6 @@ class Translation:
             translated.__context__ = None
             raise
 
+    @abstractmethod
     def translate(self, error: Exception, text: str) -> None:
         """Raise what `error` means; one for which this returns goes on as it is."""
-        raise NotImplementedError

@@ -94,7 +94,7 @@ class FXTReader(base.ReaderBase):  # type: ignore[misc]
     def copy(self) -> FXTReader:
         """Return a reader of the same file; one that was replaced is an error."""
         if self._trajectory.url is None:
-            reopen(self.filename, self._trajectory.content_id)
+            reopen(self.filename, self._trajectory._version())
         copied: FXTReader = super().copy()
         return copied
 
